@@ -1,0 +1,104 @@
+/**
+ * The contract between a frontend and what it is plugged into (struct net_backend of bhyve).
+ *
+ * A frame crosses it as an Iovec: `vnetHdrLen` bytes of virtio-net header, then the Ethernet frame
+ * without its frame check sequence. All calls are made on the fabric's thread.
+ *
+ * Set-up (open, setCap) throws NetbeError. The data path (send, flush, peekRecvLen, recv, rxDiscard)
+ * never throws and never allocates: it returns lengths, 0, or a negative errno.
+ */
+import type { Runtime } from '../engine/runtime.js';
+import type { Iovec } from '../memory/iovec.js';
+
+/** Bytes of virtio-net header before a frame (VirtIO 1.2 §5.1.6): none, legacy, or with num_buffers. */
+export type VnetHdrLen = 0 | 10 | 12;
+
+/** Longest frame any backend may hand over: a 64 KiB segment and its headers (rxDiscard takes this much). */
+export const MAX_FRAME_LEN = 65536 + 64;
+
+/**
+ * Called when frames wait and receive is enabled, at least once for each burst, and again on
+ * recvEnable if frames wait. The frontend drains with peekRecvLen and recv until 0, or disables.
+ */
+export type ReceiveCallback = () => void;
+
+export interface NetBackend {
+  /** the device string it was opened with, for instance "vale0:vm1" */
+  readonly name: string;
+  /** header length the backend expects; 0 means that the frontend strips and prepends its own */
+  readonly vnetHdrLen: VnetHdrLen;
+
+  /**
+   * Sends one frame, gathered from `iov`. Returns the bytes taken, 0 when the backend is full, or
+   * -errno. The memory must stay as it is until flush(): the frame may be read only then.
+   */
+  send(iov: Iovec): number;
+
+  /** End of a burst: everything sent so far is read, delivered or queued when this returns. */
+  flush(): void;
+
+  /** Bytes of the next frame, header included; 0 when there is none. Never blocks. */
+  peekRecvLen(): number;
+
+  /**
+   * Takes one frame, scattered over `iov`. Returns its length; 0 when there is none; -ENOSPC when
+   * `iov` is too short: then the frame is consumed and counted as rx_no_space.
+   */
+  recv(iov: Iovec): number;
+
+  /** Drops the next frame, counted as rx_discarded. Returns its length, 0 when there is none. */
+  rxDiscard(): number;
+
+  /** Allows the receive callback; calls it at once if frames wait. Receive starts disabled. */
+  recvEnable(): void;
+
+  /** On return, and until recvEnable, the receive callback is not called. */
+  recvDisable(): void;
+
+  /** The virtio-net feature bits (VirtIO 1.2 §5.1.3) that this backend can honour, probed. */
+  getCap(): bigint;
+
+  /**
+   * Agrees on features and header length with the frontend. Returns false when the backend cannot
+   * (then vnetHdrLen stays 0 and the frontend converts). Throws EINVAL for a length other than
+   * 0, 10 and 12. Afterwards vnetHdrLen is 0 or `vnetHdrLen`.
+   */
+  setCap(features: bigint, vnetHdrLen: number): boolean;
+
+  /** Releases everything, also after a failed or half-done open. Idempotent. */
+  close(): void;
+}
+
+/** One option of a backend, for parsing, help and documentation. */
+export interface BackendOption {
+  name: string;
+  /** what a value looks like, for help: "N", "on|off", "PATH" */
+  value: string;
+  summary: string;
+  default?: string;
+  required?: boolean;
+}
+
+/** What a backend's file exports: one of these, listed in registry.ts. */
+export interface NetBackendType {
+  /** device names start with it, followed by a digit, a colon or the end */
+  readonly prefix: string;
+  readonly summary: string;
+  /** an example device name, for help and for the conformance suite's title */
+  readonly example: string;
+  readonly options: readonly BackendOption[];
+  /** false: may be opened without a receive callback (send only) */
+  readonly needsReceive: boolean;
+  open(request: BackendOpen): NetBackend;
+}
+
+export interface BackendOpen {
+  readonly runtime: Runtime;
+  /** the device string up to the first comma */
+  readonly device: string;
+  /** parsed and checked against `options` */
+  readonly options: ReadonlyMap<string, string>;
+  readonly onReceive: ReceiveCallback | undefined;
+  /** name under which counters are kept: that of the NIC, or of the patch's end */
+  readonly subject: string;
+}
