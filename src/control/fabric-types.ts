@@ -1,0 +1,135 @@
+/**
+ * What goes in and out of a fabric: plain data, the same for the library, the configuration file,
+ * the control API and the fabric thread (all of it survives structuredClone and JSON).
+ */
+import type { NetBackendType } from '../net-backends/net-backend.js';
+
+/** Which device model the guest sees. */
+export type Emulation = 'virtio-net';
+
+/** server: we listen on the socket and the hypervisor connects; client: the other way round. */
+export type SocketMode = 'server' | 'client';
+
+/** A NIC as a person asks for it. */
+export interface NicSpec {
+  /** unique in the fabric; default: the socket's file name without ".sock" */
+  name?: string;
+  /** "2:0" or "0:2:0", as in bhyve's -s; the default MAC is made from it */
+  slot?: string;
+  emulation?: Emulation;
+  /** device string of the backend, for instance "vale0:vm1" */
+  backend: string;
+  backendOptions?: Record<string, string>;
+  /** path of the vhost-user socket */
+  socket: string;
+  mode?: SocketMode;
+  /** "02:00:00:00:00:01"; default: 00:a0:98 and three bytes of MD5("slot-func-name") */
+  mac?: string;
+  /** told to the guest (VIRTIO_NET_F_MTU); default: not told */
+  mtu?: number;
+  /** refuse guest memory whose file could be shrunk under us */
+  strictMemory?: boolean;
+}
+
+/** One virtqueue as the device sees it. */
+export interface QueueInfo {
+  size: number;
+  started: boolean;
+  enabled: boolean;
+  /** next entry of the available ring that we serve */
+  availIdx: number;
+}
+
+/** The device model's state. */
+export interface DeviceInfo {
+  /** names of the features that the driver accepted; empty until a driver is ready */
+  features: string[];
+  vnetHdrLen: number;
+  /** receive queue first (VirtIO 1.2 §5.1.2) */
+  queues: QueueInfo[];
+  link: 'up' | 'down';
+  mac: string;
+  mtu: number | null;
+}
+
+/** The vhost-user connection's state. */
+export interface TransportInfo {
+  /** "listening", "connecting", "connected", "failed" */
+  state: string;
+  /** process at the other end, where it is known */
+  peerPid: number | null;
+  protocolFeatures: string[];
+  memory: { regions: number; bytes: number; sealed: boolean };
+  /** why the last connection ended or could not be made */
+  lastError: string | null;
+}
+
+/** A NIC as it is. */
+export interface NicInfo {
+  name: string;
+  slot: string | null;
+  emulation: Emulation;
+  backend: string;
+  backendOptions: Record<string, string>;
+  socket: string;
+  mode: SocketMode;
+  strictMemory: boolean;
+  device: DeviceInfo;
+  transport: TransportInfo;
+}
+
+export interface SwitchPortInfo {
+  name: string;
+  index: number;
+  /** the NIC, or the patch end, that is plugged into it */
+  subject: string;
+}
+
+export interface SwitchTableEntry {
+  mac: string;
+  /** name of the port that the address was last seen on */
+  port: string;
+  ageSec: number;
+}
+
+export interface SwitchInfo {
+  name: string;
+  ports: SwitchPortInfo[];
+  table: SwitchTableEntry[];
+}
+
+export interface FabricInfo {
+  nics: NicInfo[];
+  switches: SwitchInfo[];
+}
+
+/** Subject (a NIC, a switch port), then counter name, then value. */
+export type Counters = Record<string, Record<string, number>>;
+
+/** What the control API and the command line need of a fabric; `Fabric` implements it. */
+export interface FabricControl {
+  addNic(spec: NicSpec): Promise<NicInfo>;
+  removeNic(name: string): Promise<void>;
+  setLink(name: string, up: boolean): Promise<void>;
+  show(): Promise<FabricInfo>;
+  counters(): Counters;
+  /** pcapng bytes of what crosses the NIC, from now on, until the consumer stops iterating or the NIC goes */
+  capture(name: string): AsyncIterable<Uint8Array>;
+}
+
+/** How the fabric waits for work. */
+export interface PollOptions {
+  /** how long a port without work is polled before it is left to notifications, in microseconds (default 50) */
+  spinUs?: number;
+}
+
+export interface FabricOptions {
+  /** run in a thread of its own (default true) */
+  thread?: boolean;
+  nics?: NicSpec[];
+  poll?: PollOptions;
+  /** default for NICs that do not say (default false) */
+  strictMemory?: boolean;
+  /** modules that export a `backend: NetBackendType`; or, without a thread, the types themselves */
+  backends?: (URL | string | NetBackendType)[];
+}
