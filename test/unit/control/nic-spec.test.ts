@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { duplicateError, findDuplicate, formatMac, parseMac, resolveNic } from '../../../src/control/nic-spec.js';
+
+const nic = (over: object = {}) => resolveNic({ backend: 'vale0:vm1', socket: 'run/vm1.sock', ...over });
+
+test('fills in every default', () => {
+  assert.deepEqual(nic({ slot: '2' }), {
+    name: 'vm1',
+    slot: '2:0',
+    emulation: 'virtio-net',
+    backend: 'vale0:vm1',
+    backendOptions: {},
+    socket: 'run/vm1.sock',
+    mode: 'server',
+    mac: `00:a0:98:${createHash('md5').update('2-0-vm1').digest('hex').slice(0, 6).match(/../g)?.join(':')}`,
+    mtu: null,
+    strictMemory: false,
+  });
+});
+
+test('the default of strictMemory is that of the fabric', () => {
+  const spec = { backend: 'vale0:a', socket: 's' };
+  assert.equal(resolveNic(spec, { strictMemory: true }).strictMemory, true);
+  assert.equal(resolveNic({ ...spec, strictMemory: false }, { strictMemory: true }).strictMemory, false);
+});
+
+test('a MAC address survives reading and writing', () => {
+  const octets = fc
+    .uint8Array({ minLength: 6, maxLength: 6 })
+    .filter((m) => ((m[0] as number) & 1) === 0 && m.some((b) => b > 0));
+  fc.assert(fc.property(octets, (mac) => assert.deepEqual(parseMac(formatMac(mac)), mac)));
+  assert.equal(nic({ mac: '2:0:0:0:0:A' }).mac, '02:00:00:00:00:0a');
+});
+
+test('a multicast, zero or malformed MAC address is refused', () => {
+  for (const mac of [
+    '03:00:00:00:00:01',
+    '0:0:0:0:0:0',
+    '02-00-00-00-00-01',
+    '02:00:00:00:00',
+    'ff:ff:ff:ff:ff:ff',
+    '',
+  ])
+    assert.throws(() => parseMac(mac), { code: 'EINVAL', kind: 'usage' }, mac);
+});
+
+test('a socket path that does not fit sun_path is refused with its length', () => {
+  assert.throws(() => nic({ socket: `/${'x'.repeat(107)}` }), /socket path of 108 bytes is longer than the 107/);
+  assert.equal(nic({ name: 'a', socket: `/${'x'.repeat(106)}` }).socket.length, 107);
+});
+
+test('a name that cannot be used is refused, also where it follows from the socket', () => {
+  assert.throws(() => nic({ name: 'a/b' }), /name "a\/b" is not allowed/);
+  assert.throws(() => nic({ socket: '/tmp/my nic.sock' }), /the name that follows from socket .* "my nic"/);
+});
+
+test('two NICs may not share name, socket, slot, switch port, or MAC address on one switch', () => {
+  const a = nic({ slot: '2:0', mac: '02:00:00:00:00:01' });
+  const other = { name: 'b', socket: 'b.sock', slot: '3:0', backend: 'vale0:b', mac: '02:00:00:00:00:02' };
+  assert.equal(findDuplicate([a, nic(other)]), undefined);
+  for (const key of ['name', 'socket', 'slot', 'backend', 'mac'] as const) {
+    const dup = findDuplicate([a, nic({ ...other, [key]: a[key] })]);
+    assert.deepEqual(dup, { key, value: a[key], first: 0, second: 1 }, key);
+    assert.match(
+      duplicateError(dup as never, (i) => `-s number ${i + 1}`).message,
+      /by -s number 1 and by -s number 2$/,
+    );
+  }
+});
+
+test('two NICs on different switches may share a MAC address', () => {
+  const mac = '02:00:00:00:00:01';
+  assert.equal(findDuplicate([nic({ mac }), nic({ mac, name: 'b', socket: 'b', backend: 'vale1:b' })]), undefined);
+});
