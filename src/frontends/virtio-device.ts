@@ -51,6 +51,8 @@ export interface VirtioDevice {
   setNotifier(index: number, notify: (() => void) | null): void;
   /** How to tell the driver that config space changed (link state); null: no way. */
   setConfigNotifier(notify: (() => void) | null): void;
+  /** Called once when a queue is found broken (`fault` says how): it is not served until it is started again. */
+  onBroken: ((index: number, fault: string) => void) | undefined;
   /** The driver notified us: poll this device. */
   kick(index: number): void;
 
