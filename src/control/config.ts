@@ -1,0 +1,189 @@
+/**
+ * The fabric file (`netbe up FILE`): YAML 1.2, so JSON too. Every error carries file, line and column,
+ * shows the line, and says what is allowed.
+ */
+import { readFileSync, statSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
+import { NetbeError } from '../errors.js';
+import { ConfigText, type Fault, type Path } from './config-text.js';
+import { didYouMean } from './did-you-mean.js';
+import type { NicSpec, PollOptions } from './fabric-types.js';
+import { checkName, duplicateError, findDuplicate, type ResolvedNic, resolveNic } from './nic-spec.js';
+import { DEFAULT_FABRIC_NAME, fabricSchema, type LogFormat, type LogLevel, RULE } from './schema.js';
+
+export interface FabricConfig {
+  name: string;
+  /** path of the control socket; undefined: the one that follows from the name */
+  control: string | undefined;
+  log: { level: LogLevel; format: LogFormat };
+  poll: PollOptions;
+  strictMemory: boolean;
+  /** modules with backends of one's own */
+  backends: URL[];
+  nics: NicSpec[];
+}
+
+/** The file as it is written, before defaults. */
+interface FabricFile {
+  name?: string;
+  control?: string;
+  log?: { level?: LogLevel; format?: LogFormat };
+  poll?: PollOptions;
+  strictMemory?: boolean;
+  backends?: string[];
+  nics: NicSpec[];
+}
+
+const MAX_FILE_BYTES = 1024 * 1024;
+
+const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, keywords: [RULE] });
+const validate = ajv.compile<FabricFile>(fabricSchema);
+
+export function loadConfig(path: string): FabricConfig {
+  return parseConfig(readConfigFile(path), path);
+}
+
+function readConfigFile(path: string): string {
+  try {
+    const { size } = statSync(path);
+    if (size > MAX_FILE_BYTES)
+      throw new NetbeError(`${path} has ${size} bytes; a fabric file has at most ${MAX_FILE_BYTES}`, {
+        code: 'EFBIG',
+        kind: 'usage',
+        subject: path,
+      });
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    if (error instanceof NetbeError) throw error;
+    const { code = 'EIO' } = error as NodeJS.ErrnoException;
+    throw new NetbeError(`cannot read ${path}: ${code}`, {
+      code,
+      kind: 'usage',
+      subject: path,
+      remedy: 'Name a fabric file; `netbe help up` shows what is in one.',
+      cause: error,
+    });
+  }
+}
+
+/** `path` is for messages, and for the folder that relative paths start from. */
+export function parseConfig(text: string, path: string): FabricConfig {
+  const file = new ConfigText(text, path);
+  const raw: unknown = file.toJS();
+  if (!validate(raw)) throw file.refuse((validate.errors ?? []).flatMap((e) => explain(e, file)));
+  const dir = dirname(resolve(path));
+  const nics = raw.nics.map((nic) => ({ ...nic, socket: resolve(dir, nic.socket) }));
+  checkNics(nics, raw.strictMemory ?? false, file);
+  return {
+    name: checkName(raw.name ?? DEFAULT_FABRIC_NAME),
+    control: raw.control === undefined ? undefined : resolve(dir, raw.control),
+    log: { level: raw.log?.level ?? 'info', format: raw.log?.format ?? 'auto' },
+    poll: raw.poll ?? {},
+    strictMemory: raw.strictMemory ?? false,
+    backends: (raw.backends ?? []).map((module) => pathToFileURL(resolve(dir, module))),
+    nics,
+  };
+}
+
+/** What no schema says: the rules of nic-spec.ts, and duplicates with both lines. */
+function checkNics(nics: NicSpec[], strictMemory: boolean, file: ConfigText): void {
+  const resolved: ResolvedNic[] = [];
+  const faults: Fault[] = [];
+  for (const [i, nic] of nics.entries()) {
+    try {
+      resolved.push(resolveNic(nic, { strictMemory }));
+    } catch (error) {
+      if (!(error instanceof NetbeError)) throw error;
+      faults.push({ ...file.placeOfValue(['nics', i], error.subject), message: error.message, remedy: error.remedy });
+    }
+  }
+  if (faults.length > 0) throw file.refuse(faults);
+  const dup = findDuplicate(resolved);
+  if (!dup) return;
+  const place = (i: number) => file.placeOf(['nics', i, dup.key]) ?? file.placeOf(['nics', i]) ?? { off: 0, len: 0 };
+  const error = duplicateError(dup, (i) => `line ${file.lineOf(place(i).off)}`);
+  throw file.refuse([{ ...place(dup.second), message: error.message, remedy: error.remedy }], error.code);
+}
+
+/** "/nics/0/mac" of ajv as a path: ["nics", 0, "mac"] */
+function pathOf(pointer: string): Path {
+  return pointer
+    .split('/')
+    .slice(1)
+    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
+    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
+}
+
+/** ["nics", 0, "mac"] as people write it: "nics[0].mac" */
+function printPath(path: Path): string {
+  return path.reduce<string>((text, part) => {
+    if (typeof part === 'number') return `${text}[${part}]`;
+    return text === '' ? part : `${text}.${part}`;
+  }, '');
+}
+
+/** "a, b or c" */
+function orList(words: readonly string[]): string {
+  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
+}
+
+function printValue(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'nothing';
+  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
+}
+
+const typeNames: Record<string, string> = {
+  string: 'text',
+  integer: 'a whole number',
+  boolean: 'true or false',
+  object: 'a map of keys and values',
+  array: 'a list',
+};
+
+/** One of ajv's errors in words. Errors that only repeat another one give nothing. */
+function explain(error: ErrorObject, file: ConfigText): Fault[] {
+  const path = pathOf(error.instancePath);
+  const what = path.length === 0 ? 'the file' : printPath(path);
+  const place = file.placeOf(path) ?? { off: 0, len: 1 };
+  const schema = (error.parentSchema ?? {}) as Record<string, unknown>;
+  const { params } = error;
+  switch (error.keyword) {
+    case 'additionalProperties': {
+      const key = String(params.additionalProperty);
+      const known = Object.keys((schema.properties ?? {}) as object);
+      const near = didYouMean(key, known);
+      const hint = near === undefined ? `known keys: ${known.join(', ')}` : `did you mean ${near}?`;
+      const inside = path.length === 0 ? '' : ` in ${what}`;
+      return [{ ...(file.placeOfKey(path, key) ?? place), message: `unknown key "${key}"${inside}; ${hint}` }];
+    }
+    case 'required':
+      return [{ ...place, message: `${what} has no "${params.missingProperty}", which is required` }];
+    case 'enum': {
+      const allowed = (params.allowedValues as string[]).map(String);
+      const near = didYouMean(String(error.data), allowed);
+      const hint = near === undefined || allowed.length === 1 ? '' : `; did you mean ${near}?`;
+      return [{ ...place, message: `${what} ${printValue(error.data)} is not ${orList(allowed)}${hint}` }];
+    }
+    case 'type':
+      return [{ ...place, message: typeMessage(what, error, schema) }];
+    case 'minimum':
+    case 'maximum': {
+      const range = `from ${schema.minimum} to ${schema.maximum}`;
+      return [{ ...place, message: `${what} ${printValue(error.data)} is not a number ${range}` }];
+    }
+    default: {
+      const rule = schema[RULE];
+      const why = rule === undefined ? error.message : `is not ${rule}`;
+      return [{ ...place, message: `${what} ${printValue(error.data)} ${why}` }];
+    }
+  }
+}
+
+function typeMessage(what: string, error: ErrorObject, schema: Record<string, unknown>): string {
+  const type = String(schema.type);
+  const allowed = Array.isArray(schema.enum) ? orList(schema.enum.map(String)) : (typeNames[type] ?? type);
+  const quote = type === 'string' && typeof error.data !== 'object' ? '; put it in quotes' : '';
+  return `${what} ${printValue(error.data)} is not ${allowed}${quote}`;
+}
