@@ -80,11 +80,7 @@ const nic = ['nics:', '  - backend: vale0:vm1', '    socket: vm1.sock'];
 const refusals: Record<string, { text: string[]; says: string[] }> = {
   'an unknown key: did you mean': {
     text: [...nic, '    mut: 1500'],
-    says: [
-      'fabric.yaml:4:5: unknown key "mut" in nics[0]; did you mean mtu?',
-      '  4 |     mut: 1500',
-      '    |     ^~~',
-    ],
+    says: ['fabric.yaml:4:5: unknown key "mut" in nics[0]; did you mean mtu?', '  4 |     mut: 1500', '    |     ^~~'],
   },
   'an unknown key that is like none: the known ones': {
     text: ['colour: red', 'nics: []'],
