@@ -1,0 +1,26 @@
+/** Facts about this process and thread. */
+import { arch } from 'node:process';
+import { libc } from './libc.js';
+
+const sysconfC = libc.func('int64_t sysconf(int name)') as (name: number) => number;
+const prctlC = libc.func('int prctl(int option, const char *name)') as (option: number, name: string) => number;
+
+// bits/confname.h, linux/prctl.h
+const SC_PAGESIZE = 30;
+const PR_SET_NAME = 15;
+
+/** bytes of a base page: 4096, or up to 65536 on arm64 */
+export const pageSize = sysconfC(SC_PAGESIZE);
+
+/** Real user ID of this process */
+export function getuid(): number {
+  return process.getuid?.() ?? 0;
+}
+
+/** Names the calling thread (15 bytes at most), as top -H and ps -L show it. */
+export function setThreadName(name: string): void {
+  prctlC(PR_SET_NAME, name);
+}
+
+/** struct epoll_event is packed on x86-64 only (linux/eventpoll.h) */
+export const packedEpollEvent = arch === 'x64';
