@@ -1,0 +1,34 @@
+#!/bin/sh
+# First process of a netbe test guest (busybox ash). Loads the NIC drivers, then obeys the port that
+# the kernel command line names (netbe.port=ttyS0): each line is a shell command. Says on the port
+#
+#   @netbe ready                 after boot
+#   ...output...                 of the command, both streams
+#   @netbe done STATUS           on a line of its own, after each command
+#
+# A port that hangs up is the end of the host: the guest powers off.
+export PATH=/bin HOME=/ TERM=dumb
+
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+
+port=
+read -r cmdline < /proc/cmdline
+for word in $cmdline; do
+  case $word in netbe.port=*) port=${word#*=} ;; esac
+done
+
+# Before any NIC appears: a quiet network, so that tests may count frames.
+[ ! -d /proc/sys/net/ipv6 ] || echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
+while read -r module; do insmod "/modules/$module.ko"; done < /modules/boot
+ip link set lo up
+
+stty -F "/dev/$port" raw -echo
+exec 3<> "/dev/$port"
+printf '@netbe ready\n' >&3
+while read -r line <&3; do
+  sh -c "$line" < /dev/null >&3 2>&1
+  printf '\n@netbe done %d\n' $? >&3
+done
+poweroff -f
