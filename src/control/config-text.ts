@@ -5,11 +5,9 @@
 import { basename } from 'node:path';
 import { isMap, isScalar, LineCounter, type Node, parseDocument } from 'yaml';
 import { NetbeError } from '../errors.js';
+import type { ValuePath } from './schema-errors.js';
 
 const MAX_ERRORS_SHOWN = 10;
-
-/** keys and indices from the root to a value */
-export type Path = (string | number)[];
 
 export interface Place {
   /** offset in the text */
@@ -54,14 +52,14 @@ export class ConfigText {
   }
 
   /** Where the value at `path` is; undefined where the file has none. */
-  placeOf(path: Path): Place | undefined {
+  placeOf(path: ValuePath): Place | undefined {
     const node = path.length === 0 ? this.#doc.contents : (this.#doc.getIn(path, true) as Node | null | undefined);
     if (!node?.range) return undefined;
     const [off, end] = node.range;
     return { off, len: isScalar(node) ? Math.max(1, end - off) : 1 };
   }
 
-  placeOfKey(path: Path, key: string): Place | undefined {
+  placeOfKey(path: ValuePath, key: string): Place | undefined {
     const map = path.length === 0 ? this.#doc.contents : this.#doc.getIn(path, true);
     if (!isMap(map)) return undefined;
     const pair = map.items.find((item) => isScalar(item.key) && String(item.key.value) === key);
@@ -70,7 +68,7 @@ export class ConfigText {
   }
 
   /** Where in the map at `path` a value stands that reads `value`; else the map itself. */
-  placeOfValue(path: Path, value: string | undefined): Place {
+  placeOfValue(path: ValuePath, value: string | undefined): Place {
     const map = this.#doc.getIn(path, true);
     if (isMap(map))
       for (const { value: node } of map.items)

@@ -7,11 +7,11 @@ import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import { NetbeError } from '../errors.js';
-import { ConfigText, type Fault, type Path } from './config-text.js';
-import { didYouMean } from './did-you-mean.js';
+import { ConfigText, type Fault } from './config-text.js';
 import type { NicSpec, PollOptions } from './fabric-types.js';
 import { checkName, duplicateError, findDuplicate, type ResolvedNic, resolveNic } from './nic-spec.js';
 import { DEFAULT_FABRIC_NAME, fabricSchema, type LogFormat, type LogLevel, RULE } from './schema.js';
+import { explainSchemaError } from './schema-errors.js';
 
 export interface FabricConfig {
   name: string;
@@ -72,7 +72,7 @@ function readConfigFile(path: string): string {
 export function parseConfig(text: string, path: string): FabricConfig {
   const file = new ConfigText(text, path);
   const raw: unknown = file.toJS();
-  if (!validate(raw)) throw file.refuse((validate.errors ?? []).flatMap((e) => explain(e, file)));
+  if (!validate(raw)) throw file.refuse((validate.errors ?? []).map((e) => toFault(e, file)));
   const dir = dirname(resolve(path));
   const nics = raw.nics.map((nic) => ({ ...nic, socket: resolve(dir, nic.socket) }));
   checkNics(nics, raw.strictMemory ?? false, file);
@@ -85,6 +85,12 @@ export function parseConfig(text: string, path: string): FabricConfig {
     backends: (raw.backends ?? []).map((module) => pathToFileURL(resolve(dir, module))),
     nics,
   };
+}
+
+function toFault(error: ErrorObject, file: ConfigText): Fault {
+  const { path, unknownKey, message } = explainSchemaError(error, 'the file');
+  const key = unknownKey === undefined ? undefined : file.placeOfKey(path, unknownKey);
+  return { ...(key ?? file.placeOf(path) ?? { off: 0, len: 1 }), message };
 }
 
 /** What no schema says: the rules of nic-spec.ts, and duplicates with both lines. */
@@ -105,85 +111,4 @@ function checkNics(nics: NicSpec[], strictMemory: boolean, file: ConfigText): vo
   const place = (i: number) => file.placeOf(['nics', i, dup.key]) ?? file.placeOf(['nics', i]) ?? { off: 0, len: 0 };
   const error = duplicateError(dup, (i) => `line ${file.lineOf(place(i).off)}`);
   throw file.refuse([{ ...place(dup.second), message: error.message, remedy: error.remedy }], error.code);
-}
-
-/** "/nics/0/mac" of ajv as a path: ["nics", 0, "mac"] */
-function pathOf(pointer: string): Path {
-  return pointer
-    .split('/')
-    .slice(1)
-    .map((part) => part.replaceAll('~1', '/').replaceAll('~0', '~'))
-    .map((part) => (/^\d+$/.test(part) ? Number(part) : part));
-}
-
-/** ["nics", 0, "mac"] as people write it: "nics[0].mac" */
-function printPath(path: Path): string {
-  return path.reduce<string>((text, part) => {
-    if (typeof part === 'number') return `${text}[${part}]`;
-    return text === '' ? part : `${text}.${part}`;
-  }, '');
-}
-
-/** "a, b or c" */
-function orList(words: readonly string[]): string {
-  return words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1)}`;
-}
-
-function printValue(value: unknown): string {
-  const text = JSON.stringify(value) ?? 'nothing';
-  return text.length > 60 ? `${text.slice(0, 57)}...` : text;
-}
-
-const typeNames: Record<string, string> = {
-  string: 'text',
-  integer: 'a whole number',
-  boolean: 'true or false',
-  object: 'a map of keys and values',
-  array: 'a list',
-};
-
-/** One of ajv's errors in words. Errors that only repeat another one give nothing. */
-function explain(error: ErrorObject, file: ConfigText): Fault[] {
-  const path = pathOf(error.instancePath);
-  const what = path.length === 0 ? 'the file' : printPath(path);
-  const place = file.placeOf(path) ?? { off: 0, len: 1 };
-  const schema = (error.parentSchema ?? {}) as Record<string, unknown>;
-  const { params } = error;
-  switch (error.keyword) {
-    case 'additionalProperties': {
-      const key = String(params.additionalProperty);
-      const known = Object.keys((schema.properties ?? {}) as object);
-      const near = didYouMean(key, known);
-      const hint = near === undefined ? `known keys: ${known.join(', ')}` : `did you mean ${near}?`;
-      const inside = path.length === 0 ? '' : ` in ${what}`;
-      return [{ ...(file.placeOfKey(path, key) ?? place), message: `unknown key "${key}"${inside}; ${hint}` }];
-    }
-    case 'required':
-      return [{ ...place, message: `${what} has no "${params.missingProperty}", which is required` }];
-    case 'enum': {
-      const allowed = (params.allowedValues as string[]).map(String);
-      const near = didYouMean(String(error.data), allowed);
-      const hint = near === undefined || allowed.length === 1 ? '' : `; did you mean ${near}?`;
-      return [{ ...place, message: `${what} ${printValue(error.data)} is not ${orList(allowed)}${hint}` }];
-    }
-    case 'type':
-      return [{ ...place, message: typeMessage(what, error, schema) }];
-    case 'minimum':
-    case 'maximum': {
-      const range = `from ${schema.minimum} to ${schema.maximum}`;
-      return [{ ...place, message: `${what} ${printValue(error.data)} is not a number ${range}` }];
-    }
-    default: {
-      const rule = schema[RULE];
-      const why = rule === undefined ? error.message : `is not ${rule}`;
-      return [{ ...place, message: `${what} ${printValue(error.data)} ${why}` }];
-    }
-  }
-}
-
-function typeMessage(what: string, error: ErrorObject, schema: Record<string, unknown>): string {
-  const type = String(schema.type);
-  const allowed = Array.isArray(schema.enum) ? orList(schema.enum.map(String)) : (typeNames[type] ?? type);
-  const quote = type === 'string' && typeof error.data !== 'object' ? '; put it in quotes' : '';
-  return `${what} ${printValue(error.data)} is not ${allowed}${quote}`;
 }

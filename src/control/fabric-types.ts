@@ -113,7 +113,10 @@ export interface FabricControl {
   setLink(name: string, up: boolean): Promise<void>;
   show(): Promise<FabricInfo>;
   counters(): Counters;
-  /** pcapng bytes of what crosses the NIC, from now on, until the consumer stops iterating or the NIC goes */
+  /**
+   * pcapng bytes of what crosses the NIC, from now on, until the consumer stops iterating or the NIC goes.
+   * The iterator's return() ends a next() that is waiting: a capture of a silent NIC stops at once.
+   */
   capture(name: string): AsyncIterable<Uint8Array>;
 }
 

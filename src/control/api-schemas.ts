@@ -1,0 +1,140 @@
+/** JSON Schemas of what the control API answers: the types of fabric-types.ts, for OpenAPI and the serializer. */
+
+/** An object all of whose properties are there, and no others. */
+function object<P extends Record<string, object>>(description: string, properties: P) {
+  return { type: 'object', description, additionalProperties: false, required: Object.keys(properties), properties };
+}
+
+const text = (description: string) => ({ type: 'string', description });
+const integer = (description: string) => ({ type: 'integer', description });
+const number = (description: string) => ({ type: 'number', description });
+const flag = (description: string) => ({ type: 'boolean', description });
+const textOrNull = (description: string) => ({ type: ['string', 'null'], description });
+const integerOrNull = (description: string) => ({ type: ['integer', 'null'], description });
+const list = (items: object, description: string) => ({ type: 'array', items, description });
+const texts = (description: string) => list({ type: 'string' }, description);
+
+const queue = object('A virtqueue as the device sees it', {
+  size: integer('Entries of the ring, 0 before it is set up'),
+  started: flag('The ring is served'),
+  enabled: flag('The hypervisor enabled the ring'),
+  availIdx: integer('Next entry of the available ring, modulo 65536'),
+});
+
+const device = object('State of the device model', {
+  features: texts('Features that the driver accepted; empty until a driver is ready'),
+  vnetHdrLen: integer('Bytes of virtio-net header before each frame'),
+  queues: list(queue, 'Receive queue, then transmit queue'),
+  link: { type: 'string', enum: ['up', 'down'], description: 'What the guest is told' },
+  mac: text('MAC address of the guest'),
+  mtu: integerOrNull('MTU told to the guest; null: not told'),
+});
+
+const memory = object("The guest's memory", {
+  regions: integer('Regions that are mapped'),
+  bytes: integer('Bytes in all'),
+  sealed: flag('None of its files can be shrunk'),
+});
+
+const transport = object('State of the vhost-user connection', {
+  state: text('listening, connecting, connected or failed'),
+  peerPid: integerOrNull('Process at the other end, where it is known'),
+  protocolFeatures: texts('vhost-user protocol features agreed on'),
+  memory,
+  lastError: textOrNull('Why the last connection ended or could not be made'),
+});
+
+export const nicSchema = {
+  $id: 'Nic',
+  title: 'Nic',
+  ...object('A NIC as it is', {
+    name: text('Name, unique in the fabric'),
+    slot: textOrNull('PCI slot, as given'),
+    emulation: text('Device model'),
+    backend: text('Device string of the backend'),
+    backendOptions: { type: 'object', additionalProperties: { type: 'string' }, description: 'Options of the backend' },
+    socket: text('Path of the vhost-user socket'),
+    mode: { type: 'string', enum: ['server', 'client'], description: 'server: netbe listens on the socket' },
+    strictMemory: flag('Guest memory whose file could be shrunk is refused'),
+    device,
+    transport,
+  }),
+};
+
+const port = object('A port of a switch', {
+  name: text('Name of the port'),
+  index: integer('Number of the port'),
+  subject: text('NIC that is plugged in'),
+});
+
+const tableEntry = object('A learned address', {
+  mac: text('MAC address'),
+  port: text('Port that it was last seen on'),
+  ageSec: number('Seconds since then'),
+});
+
+export const switchSchema = {
+  $id: 'Switch',
+  title: 'Switch',
+  ...object('A VALE switch', {
+    name: text('Name of the switch'),
+    ports: list(port, 'Ports in use'),
+    table: list(tableEntry, 'Learned addresses'),
+  }),
+};
+
+export const fabricInfoSchema = {
+  $id: 'Fabric',
+  title: 'Fabric',
+  ...object('The running fabric', {
+    name: text('Name of the fabric'),
+    version: text('Version of netbe'),
+    pid: integer('Process that runs it'),
+    node: text('Version of Node'),
+    startedAt: { type: 'string', format: 'date-time', description: 'When it was started' },
+    nics: integer('NICs in it'),
+    switches: integer('VALE switches in it'),
+  }),
+};
+
+export const countersSchema = {
+  $id: 'Counters',
+  title: 'Counters',
+  description: 'By subject (a NIC), then by name',
+  type: 'object',
+  additionalProperties: { type: 'object', additionalProperties: { type: 'number' } },
+};
+
+export const linkSchema = {
+  $id: 'NicChange',
+  title: 'NicChange',
+  type: 'object',
+  additionalProperties: false,
+  required: ['link'],
+  properties: { link: { type: 'string', enum: ['up', 'down'], description: 'What the guest is told of its link' } },
+};
+
+/** RFC 9457, with netbe's own members */
+export const problemSchema = {
+  $id: 'Problem',
+  title: 'Problem',
+  type: 'object',
+  description: 'Why a request was refused (RFC 9457)',
+  required: ['title', 'status', 'detail', 'code'],
+  properties: {
+    title: text('Phrase of the HTTP status'),
+    status: integer('HTTP status'),
+    detail: text('What is wrong, with the value and the rule'),
+    code: text('Name of an errno, for instance EEXIST'),
+    subject: text('What it is about'),
+    remedy: text('What can be done'),
+  },
+};
+
+export const problemType = 'application/problem+json';
+
+/** The answers of a route: what it gives, and problems. */
+export function answers(ok: Record<string, object>) {
+  const problem = { description: 'Refused', content: { [problemType]: { schema: { $ref: 'Problem#' } } } };
+  return { ...ok, '4xx': problem, '5xx': problem };
+}
