@@ -1,3 +1,5 @@
+import type { WindowPool } from './window.js';
+
 /**
  * A reusable scatter-gather list (struct iovec): pieces of memory windows, in order.
  *
@@ -33,5 +35,37 @@ export class Iovec {
     this.count = i + 1;
     this.total += len;
     return true;
+  }
+}
+
+/** Makes `out` the pieces of `iov` after its first `skip` bytes. `out` must have as much room. */
+export function iovecSkip(iov: Iovec, skip: number, out: Iovec): void {
+  out.clear();
+  let left = skip;
+  for (let i = 0; i < iov.count; i++) {
+    const len = iov.len[i]!;
+    if (left >= len) left -= len;
+    else {
+      out.push(iov.win[i]!, iov.off[i]! + left, len - left);
+      left = 0;
+    }
+  }
+}
+
+/** Stores a little-endian 16-bit value `at` bytes into the list; its two bytes may lie in different pieces. */
+export function iovecWriteU16(pool: WindowPool, iov: Iovec, at: number, value: number): void {
+  const first = iov.off[0]! + at;
+  if (iov.len[0]! >= at + 2 && (first & 1) === 0) {
+    pool.windows[iov.win[0]!]!.u16[first >>> 1] = value;
+    return;
+  }
+  let start = 0;
+  for (let i = 0; i < iov.count; i++) {
+    const len = iov.len[i]!;
+    const u8 = pool.windows[iov.win[i]!]!.u8;
+    const off = iov.off[i]! + at - start;
+    if (at >= start && at < start + len) u8[off] = value & 0xff;
+    if (at + 1 >= start && at + 1 < start + len) u8[off + 1] = value >>> 8;
+    start += len;
   }
 }

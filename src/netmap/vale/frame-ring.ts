@@ -1,0 +1,114 @@
+/**
+ * Frames that a port could not take at once: copied, in order, until it can.
+ *
+ * A circular buffer of bytes in a memory window, and a record of each frame. A frame lies contiguous,
+ * 12 bytes of virtio-net header first; one that does not fit before the end begins at the start.
+ * Full (frames or bytes) means that the caller drops: the sender is never held up.
+ */
+import { copyPieces } from '../../memory/copy.js';
+import { Iovec } from '../../memory/iovec.js';
+import type { Mapping, WindowPool } from '../../memory/window.js';
+
+export const RING_HDR_LEN = 12;
+
+export class FrameRing {
+  readonly #pool: WindowPool;
+  #mapping: Mapping | undefined;
+  /** offset in the buffer, and length without header, of frame i modulo slots */
+  readonly #at: Uint32Array;
+  readonly #len: Uint32Array;
+  #head = 0;
+  #count = 0;
+  /** where the next frame goes */
+  #write = 0;
+  readonly #dst = new Iovec(1);
+
+  constructor(
+    pool: WindowPool,
+    readonly slots: number,
+    readonly bytes: number,
+  ) {
+    this.#pool = pool;
+    this.#at = new Uint32Array(slots);
+    this.#len = new Uint32Array(slots);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Appends a frame given as pieces; false when it is full. Header words as in PendingFrames. */
+  push(
+    hdr0: number,
+    hdr1: number,
+    hdr2: number,
+    win: Uint8Array,
+    off: Uint32Array,
+    len: Uint32Array,
+    first: number,
+    frameLen: number,
+  ): boolean {
+    const at = this.#reserve(RING_HDR_LEN + frameLen);
+    if (at < 0) return false;
+    const { window, off: base } = this.#memory();
+    const w = (base + at) >>> 2;
+    window.u32[w] = hdr0;
+    window.u32[w + 1] = hdr1;
+    window.u32[w + 2] = hdr2;
+    const dst = this.#dst;
+    dst.clear();
+    dst.push(window.index, base + at, RING_HDR_LEN + frameLen);
+    copyPieces(this.#pool, win, off, len, first, frameLen, dst, RING_HDR_LEN);
+    const i = (this.#head + this.#count) % this.slots;
+    this.#at[i] = at;
+    this.#len[i] = frameLen;
+    this.#count++;
+    // keep header words aligned
+    this.#write = (at + RING_HDR_LEN + frameLen + 3) & ~3;
+    return true;
+  }
+
+  /** Length of the oldest frame, without header. */
+  get frameLen(): number {
+    return this.#len[this.#head]!;
+  }
+
+  /** Offset of the oldest frame's header in `window`. */
+  get frameOff(): number {
+    return this.#memory().off + this.#at[this.#head]!;
+  }
+
+  get window(): Mapping['window'] {
+    return this.#memory().window;
+  }
+
+  shift(): void {
+    this.#head = (this.#head + 1) % this.slots;
+    this.#count--;
+    if (this.#count === 0) this.#write = 0;
+  }
+
+  close(): void {
+    this.#mapping?.close();
+    this.#mapping = undefined;
+    this.#count = 0;
+  }
+
+  /** Memory is taken at the first frame: most ports never need any. */
+  #memory(): Mapping {
+    this.#mapping ??= this.#pool.mapAnonymous(this.bytes);
+    return this.#mapping;
+  }
+
+  /** Where `need` contiguous bytes are free, or -1. */
+  #reserve(need: number): number {
+    if (this.#count === this.slots) return -1;
+    if (this.#count === 0) return need <= this.bytes ? 0 : -1;
+    const oldest = this.#at[this.#head]!;
+    if (this.#write > oldest) {
+      if (this.#write + need <= this.bytes) return this.#write;
+      return need < oldest ? 0 : -1;
+    }
+    return this.#write + need < oldest ? this.#write : -1;
+  }
+}
