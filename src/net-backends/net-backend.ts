@@ -8,6 +8,7 @@
  * never throws and never allocates: it returns lengths, 0, or a negative errno.
  */
 import type { Runtime } from '../engine/runtime.js';
+import { usageError } from '../errors.js';
 import type { Iovec } from '../memory/iovec.js';
 
 /** Bytes of virtio-net header before a frame (VirtIO 1.2 §5.1.6): none, legacy, or with num_buffers. */
@@ -101,4 +102,14 @@ export interface BackendOpen {
   readonly onReceive: ReceiveCallback | undefined;
   /** name under which counters are kept: that of the NIC, or of the patch's end */
   readonly subject: string;
+}
+
+/** `length` as a VnetHdrLen. Throws EINVAL for anything but 0, 10 and 12. */
+export function checkVnetHdrLen(length: number, subject: string): VnetHdrLen {
+  if (length !== 0 && length !== 10 && length !== 12)
+    throw usageError(
+      `${subject}: a virtio-net header of ${length} bytes was asked for: allowed are 0, 10 and 12`,
+      subject,
+    );
+  return length;
 }

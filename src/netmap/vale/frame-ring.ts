@@ -6,14 +6,14 @@
  * Full (frames or bytes) means that the caller drops: the sender is never held up.
  */
 import { copyPieces } from '../../memory/copy.js';
-import { Iovec } from '../../memory/iovec.js';
+import { Iovec, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 
 export const RING_HDR_LEN = 12;
 
 export class FrameRing {
   readonly #pool: WindowPool;
-  #mapping: Mapping | undefined;
+  readonly #mapping: Mapping;
   /** offset in the buffer, and length without header, of frame i modulo slots */
   readonly #at: Uint32Array;
   readonly #len: Uint32Array;
@@ -22,6 +22,7 @@ export class FrameRing {
   /** where the next frame goes */
   #write = 0;
   readonly #dst = new Iovec(1);
+  readonly #body = new Iovec(1024);
 
   constructor(
     pool: WindowPool,
@@ -29,6 +30,8 @@ export class FrameRing {
     readonly bytes: number,
   ) {
     this.#pool = pool;
+    // address space only: the kernel gives memory when it is written
+    this.#mapping = pool.mapAnonymous(bytes);
     this.#at = new Uint32Array(slots);
     this.#len = new Uint32Array(slots);
   }
@@ -37,7 +40,7 @@ export class FrameRing {
     return this.#count;
   }
 
-  /** Appends a frame given as pieces; false when it is full. Header words as in PendingFrames. */
+  /** Appends a frame given as pieces; false when it is full. Header words as in FrameBatch. */
   push(
     hdr0: number,
     hdr1: number,
@@ -50,7 +53,7 @@ export class FrameRing {
   ): boolean {
     const at = this.#reserve(RING_HDR_LEN + frameLen);
     if (at < 0) return false;
-    const { window, off: base } = this.#memory();
+    const { window, off: base } = this.#mapping;
     const w = (base + at) >>> 2;
     window.u32[w] = hdr0;
     window.u32[w + 1] = hdr1;
@@ -68,6 +71,13 @@ export class FrameRing {
     return true;
   }
 
+  /** Appends the frame that lies in `iov` behind its first `skip` bytes; false when the ring is full. */
+  pushIov(hdr0: number, hdr1: number, hdr2: number, iov: Iovec, skip: number): boolean {
+    iovecSkip(iov, skip, this.#body);
+    const { win, off, len, total } = this.#body;
+    return this.push(hdr0, hdr1, hdr2, win, off, len, 0, total);
+  }
+
   /** Length of the oldest frame, without header. */
   get frameLen(): number {
     return this.#len[this.#head]!;
@@ -75,11 +85,11 @@ export class FrameRing {
 
   /** Offset of the oldest frame's header in `window`. */
   get frameOff(): number {
-    return this.#memory().off + this.#at[this.#head]!;
+    return this.#mapping.off + this.#at[this.#head]!;
   }
 
   get window(): Mapping['window'] {
-    return this.#memory().window;
+    return this.#mapping.window;
   }
 
   shift(): void {
@@ -89,15 +99,8 @@ export class FrameRing {
   }
 
   close(): void {
-    this.#mapping?.close();
-    this.#mapping = undefined;
+    this.#mapping.close();
     this.#count = 0;
-  }
-
-  /** Memory is taken at the first frame: most ports never need any. */
-  #memory(): Mapping {
-    this.#mapping ??= this.#pool.mapAnonymous(this.bytes);
-    return this.#mapping;
   }
 
   /** Where `need` contiguous bytes are free, or -1. */

@@ -2,7 +2,8 @@
  * The learning table of a VALE switch: MAC address to port, with ageing.
  *
  * Set-associative: a hash names a bucket of WAYS entries. A full bucket gives up its stalest entry.
- * An address is split in two integers: `hi`, its first 16 bits, and `lo`, the other 32.
+ * An address is two integers, as little-endian loads give them: `lo` its first four bytes, `hi` the
+ * other two.
  *
  * Unlike netmap's table it forgets (ageing, flush of a port that detaches) and relearns at once when
  * an address shows up on another port.
@@ -64,20 +65,29 @@ export class ForwardingTable {
     return victim;
   }
 
-  /** True if entry `hint` still says that the address is at `port`: then it is refreshed, and learn need not search. */
+  /** True if entry `hint` says already that the address is at `port`: it is refreshed, and learn need not search. */
   relearn(hint: number, hi: number, lo: number, port: number, now: number): boolean {
     if (this.#lo[hint] !== lo || this.#hi[hint] !== hi || this.#port[hint] !== port) return false;
     this.#seen[hint] = now;
     return true;
   }
 
-  /** Port of an address, or -1 when it is unknown or its entry too old. */
-  lookup(hi: number, lo: number, now: number): number {
+  /** Entry of an address, or -1 when it is unknown or its entry too old. */
+  find(hi: number, lo: number, now: number): number {
     const first = this.#bucket(hi, lo);
-    for (let i = first; i < first + WAYS; i++)
-      if (this.#lo[i] === lo && this.#hi[i] === hi && this.#port[i] !== NO_PORT)
-        return this.#stale(i, now) ? -1 : this.#port[i]!;
+    for (let i = first; i < first + WAYS; i++) if (this.holds(i, hi, lo, now)) return i;
     return -1;
+  }
+
+  /** True if `entry` is that of the address, and valid. */
+  holds(entry: number, hi: number, lo: number, now: number): boolean {
+    return (
+      this.#lo[entry] === lo && this.#hi[entry] === hi && this.#port[entry] !== NO_PORT && !this.#stale(entry, now)
+    );
+  }
+
+  portOf(entry: number): number {
+    return this.#port[entry]!;
   }
 
   /** Forgets every address of a port. */
@@ -90,8 +100,11 @@ export class ForwardingTable {
     const out: { mac: string; port: number; ageSec: number }[] = [];
     for (let i = 0; i < this.entries; i++) {
       if (this.#port[i] === NO_PORT || this.#stale(i, now)) continue;
-      const hex = this.#hi[i]!.toString(16).padStart(4, '0') + this.#lo[i]!.toString(16).padStart(8, '0');
-      out.push({ mac: hex.replace(/..(?!$)/g, '$&:'), port: this.#port[i]!, ageSec: now - this.#seen[i]! });
+      const lo = this.#lo[i]!;
+      const hi = this.#hi[i]!;
+      const bytes = [lo & 255, (lo >>> 8) & 255, (lo >>> 16) & 255, lo >>> 24, hi & 255, hi >>> 8];
+      const mac = bytes.map((b) => b.toString(16).padStart(2, '0')).join(':');
+      out.push({ mac, port: this.#port[i]!, ageSec: now - this.#seen[i]! });
     }
     return out;
   }

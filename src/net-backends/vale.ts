@@ -1,0 +1,149 @@
+/**
+ * vale: a port of a VALE switch of this fabric, `valeSSS:PPP` (vale(4)).
+ *
+ * The switch is made by its first port. What the port's guest negotiated decides how frames reach
+ * it: with their offloads untouched, or completed in software.
+ */
+import { usageError } from '../errors.js';
+import type { Iovec } from '../memory/iovec.js';
+import type { ValePort } from '../netmap/vale/port.js';
+import { valeSwitches } from '../netmap/vale/switches.js';
+import * as F from '../wire/virtio-features.js';
+import { receiveOffloads, sendOffloads } from '../wire/vnet-header.js';
+import {
+  type BackendOpen,
+  type BackendOption,
+  checkVnetHdrLen,
+  type NetBackend,
+  type NetBackendType,
+  type VnetHdrLen,
+} from './net-backend.js';
+import { integerOption } from './options.js';
+
+/** What the switch honours, in software where the other end has not negotiated it. */
+const VALE_FEATURES =
+  F.VIRTIO_NET_F_CSUM |
+  F.VIRTIO_NET_F_GUEST_CSUM |
+  F.VIRTIO_NET_F_GUEST_TSO4 |
+  F.VIRTIO_NET_F_GUEST_TSO6 |
+  F.VIRTIO_NET_F_GUEST_ECN |
+  F.VIRTIO_NET_F_GUEST_UFO |
+  F.VIRTIO_NET_F_HOST_TSO4 |
+  F.VIRTIO_NET_F_HOST_TSO6 |
+  F.VIRTIO_NET_F_HOST_ECN |
+  F.VIRTIO_NET_F_HOST_UFO |
+  F.VIRTIO_NET_F_GUEST_USO4 |
+  F.VIRTIO_NET_F_GUEST_USO6 |
+  F.VIRTIO_NET_F_HOST_USO;
+
+const SLOTS: BackendOption = {
+  name: 'slots',
+  value: '64-4096',
+  summary: 'frames that wait when the receiver cannot take them at once; more are dropped',
+  default: '1024',
+};
+const RING_KIB: BackendOption = {
+  name: 'ring-kib',
+  value: '128-65536',
+  summary: 'memory for those frames, in KiB; taken only when it is written',
+  default: '2048',
+};
+const TABLE: BackendOption = {
+  name: 'table',
+  value: '64-65536',
+  summary: "addresses that the switch's table holds, a power of two; read when the switch is made",
+  default: '4096',
+};
+const AGE: BackendOption = {
+  name: 'age',
+  value: '1-86400',
+  summary: 'seconds without a frame after which an address is forgotten; read when the switch is made',
+  default: '300',
+};
+
+class Vale implements NetBackend {
+  readonly name: string;
+  readonly #port: ValePort;
+  readonly #detach: () => void;
+  vnetHdrLen: VnetHdrLen = 0;
+
+  constructor(name: string, port: ValePort, detach: () => void) {
+    this.name = name;
+    this.#port = port;
+    this.#detach = detach;
+  }
+
+  send(iov: Iovec): number {
+    return this.#port.send(iov);
+  }
+
+  flush(): void {
+    this.#port.flush();
+  }
+
+  peekRecvLen(): number {
+    return this.#port.peekRecvLen();
+  }
+
+  recv(iov: Iovec): number {
+    return this.#port.recv(iov);
+  }
+
+  rxDiscard(): number {
+    return this.#port.rxDiscard();
+  }
+
+  recvEnable(): void {
+    this.#port.recvEnable();
+  }
+
+  recvDisable(): void {
+    this.#port.recvDisable();
+  }
+
+  getCap(): bigint {
+    return VALE_FEATURES;
+  }
+
+  setCap(features: bigint, vnetHdrLen: number): boolean {
+    this.vnetHdrLen = checkVnetHdrLen(vnetHdrLen, this.name);
+    this.#port.vnetHdrLen = vnetHdrLen;
+    // without a header there is no way to say that something was left undone
+    this.#port.txOffloads = vnetHdrLen === 0 ? 0 : sendOffloads(features);
+    this.#port.rxOffloads = vnetHdrLen === 0 ? 0 : receiveOffloads(features);
+    return true;
+  }
+
+  close(): void {
+    this.#detach();
+  }
+}
+
+function open({ runtime, device, options, onReceive }: BackendOpen): NetBackend {
+  const match = /^(vale[0-9]*):([A-Za-z0-9._-]{1,63})$/.exec(device);
+  if (match === null)
+    throw usageError(
+      `"${device}" names no port of a VALE switch`,
+      device,
+      'Write valeN:PORT, for example vale0:vm1; a port name has 1 to 63 letters, digits, dots, underscores or hyphens.',
+    );
+  const [, switchName = '', portName = ''] = match;
+  const slots = integerOption(SLOTS, options, 64, 4096);
+  const ringBytes = integerOption(RING_KIB, options, 128, 65536) * 1024;
+  const tableEntries = integerOption(TABLE, options, 64, 65536);
+  if ((tableEntries & (tableEntries - 1)) !== 0)
+    throw usageError(`table=${tableEntries} is no power of two`, `table=${tableEntries}`);
+  const maxAge = integerOption(AGE, options, 1, 86400);
+  const switches = valeSwitches(runtime);
+  const port = switches.attach(switchName, { name: portName, slots, ringBytes, onReceive }, { tableEntries, maxAge });
+  return new Vale(device, port, () => switches.detach(switchName, port));
+}
+
+export const valeBackend: NetBackendType = {
+  prefix: 'vale',
+  summary: 'a port of a learning switch in this process, made by its first port',
+  example: 'vale0:vm1',
+  options: [SLOTS, RING_KIB, TABLE, AGE],
+  needsReceive: false,
+  open,
+};

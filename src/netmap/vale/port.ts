@@ -1,0 +1,227 @@
+/**
+ * A port of a VALE switch, seen from its user: send, and take what the switch has for it.
+ *
+ * While the switch delivers a burst, the frames for this port are a list of indexes into the batch
+ * (`pending`); the user's receive callback pulls them straight from the sender's memory. What it
+ * does not take then is copied into the port's ring, which goes first the next time.
+ */
+import type { CounterSet } from '../../engine/counters.js';
+import { copyPiece, copyPieces } from '../../memory/copy.js';
+import type { Iovec } from '../../memory/iovec.js';
+import type { WindowPool } from '../../memory/window.js';
+import { BATCH_RECORDS, type FrameBatch } from './batch.js';
+import { P } from './counters.js';
+import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
+import type { ValeSwitch } from './switch.js';
+
+const ENOSPC = 28;
+
+export interface ValePortOptions {
+  name: string;
+  /** frames that the ring holds */
+  slots: number;
+  /** bytes that the ring holds */
+  ringBytes: number;
+  onReceive: (() => void) | undefined;
+  counters: CounterSet;
+}
+
+export class ValePort {
+  readonly name: string;
+  readonly counters: CounterSet;
+  /** header length of this port's frames, both ways */
+  vnetHdrLen = 0;
+  /** OFFLOAD_* that this port's user may ask for */
+  txOffloads = 0;
+  /** OFFLOAD_* that this port's user takes unfinished */
+  rxOffloads = 0;
+  /** table entries of the last source and destination: mostly the next frame's too */
+  sourceHint = 0;
+  destinationHint = 0;
+
+  readonly #switch: ValeSwitch;
+  readonly #pool: WindowPool;
+  readonly #values: Float64Array;
+  readonly #onReceive: (() => void) | undefined;
+  readonly #ring: FrameRing;
+  #enabled = false;
+  #closed = false;
+  #batch: FrameBatch | undefined;
+  readonly #pending = new Uint16Array(BATCH_RECORDS);
+  #pendingCount = 0;
+  #pendingAt = 0;
+
+  constructor(
+    valeSwitch: ValeSwitch,
+    pool: WindowPool,
+    readonly index: number,
+    options: ValePortOptions,
+  ) {
+    this.#switch = valeSwitch;
+    this.#pool = pool;
+    this.name = options.name;
+    this.counters = options.counters;
+    this.#values = options.counters.values;
+    this.#onReceive = options.onReceive;
+    this.#ring = new FrameRing(pool, options.slots, options.ringBytes);
+  }
+
+  // ---- called by the port's user ----
+
+  send(iov: Iovec): number {
+    return this.#switch.send(this, iov);
+  }
+
+  flush(): void {
+    this.#switch.flush();
+  }
+
+  peekRecvLen(): number {
+    if (this.#ring.count > 0) return this.#ring.frameLen + this.vnetHdrLen;
+    if (this.#pendingAt < this.#pendingCount)
+      return this.#batch!.len[this.#pending[this.#pendingAt]!]! + this.vnetHdrLen;
+    return 0;
+  }
+
+  recv(iov: Iovec): number {
+    if (this.#ring.count > 0) return this.#recvFromRing(iov);
+    if (this.#pendingAt >= this.#pendingCount) return 0;
+    const batch = this.#batch!;
+    const i = this.#pending[this.#pendingAt++]!;
+    const hdrLen = this.vnetHdrLen;
+    const len = batch.len[i]!;
+    if (iov.total < len + hdrLen) {
+      this.#values[P.rx_no_space]!++;
+      return -ENOSPC;
+    }
+    const { windows } = this.#pool;
+    const p = batch.firstPiece[i]!;
+    if (iov.len[0]! >= len + hdrLen) {
+      // the destination is contiguous
+      const dst = windows[iov.win[0]!]!;
+      const at = iov.off[0]!;
+      this.#writeHeader(dst.u8, dst.u32, at, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
+      if (batch.pieces[i] === 1) {
+        const src = windows[batch.win[p]!]!;
+        if (src === dst) dst.kernel.copy(at + hdrLen, batch.off[p]!, len);
+        else copyPiece(dst, at + hdrLen, src, batch.off[p]!, len);
+        return len + hdrLen;
+      }
+    } else this.#scatterHeader(iov, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
+    copyPieces(this.#pool, batch.win, batch.off, batch.pieceLen, p, len, iov, hdrLen);
+    return len + hdrLen;
+  }
+
+  rxDiscard(): number {
+    const len = this.peekRecvLen();
+    if (len === 0) return 0;
+    if (this.#ring.count > 0) this.#ring.shift();
+    else this.#pendingAt++;
+    this.#values[P.rx_discarded]!++;
+    return len;
+  }
+
+  recvEnable(): void {
+    this.#enabled = true;
+    if (this.peekRecvLen() > 0) this.#onReceive?.();
+  }
+
+  recvDisable(): void {
+    this.#enabled = false;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#enabled = false;
+    this.#switch.detach(this);
+    this.#ring.close();
+  }
+
+  // ---- called by the switch ----
+
+  /** Notes frame `i` of the batch for this port. True if it is the first: then deliver() will be called. */
+  enqueue(batch: FrameBatch, i: number): boolean {
+    this.#batch = batch;
+    const n = this.#pendingCount++;
+    this.#pending[n] = i;
+    return n === 0;
+  }
+
+  /** Lets the user take what was enqueued; keeps or drops the rest. Afterwards nothing refers to the batch. */
+  deliver(): void {
+    if (this.#enabled) this.#onReceive?.();
+    while (this.#pendingAt < this.#pendingCount) this.#keep(this.#pending[this.#pendingAt++]!);
+    this.forget();
+  }
+
+  /** Drops what was enqueued. */
+  forget(): void {
+    this.#pendingCount = 0;
+    this.#pendingAt = 0;
+  }
+
+  /** Copies frame `i` of the batch to the ring, or drops it. */
+  #keep(i: number): void {
+    if (this.#closed) return;
+    const { hdr0, hdr1, hdr2, win, off, pieceLen, firstPiece, len } = this.#batch!;
+    const kept = this.#ring.push(hdr0[i]!, hdr1[i]!, hdr2[i]!, win, off, pieceLen, firstPiece[i]!, len[i]!);
+    this.#values[kept ? P.rx_queued : P.rx_drop_full]!++;
+  }
+
+  #recvFromRing(iov: Iovec): number {
+    const ring = this.#ring;
+    const hdrLen = this.vnetHdrLen;
+    const len = ring.frameLen;
+    if (iov.total < len + hdrLen) {
+      ring.shift();
+      this.#values[P.rx_no_space]!++;
+      return -ENOSPC;
+    }
+    const { window, frameOff } = ring;
+    const w = frameOff >>> 2;
+    this.#scatterHeader(iov, window.u32[w]!, window.u32[w + 1]!, window.u32[w + 2]!);
+    this.#ringWin[0] = window.index;
+    this.#ringOff[0] = frameOff + RING_HDR_LEN;
+    this.#ringLen[0] = len;
+    copyPieces(this.#pool, this.#ringWin, this.#ringOff, this.#ringLen, 0, len, iov, hdrLen);
+    ring.shift();
+    return len + hdrLen;
+  }
+
+  readonly #ringWin = new Uint8Array(1);
+  readonly #ringOff = new Uint32Array(1);
+  readonly #ringLen = new Uint32Array(1);
+
+  /** num_buffers is left 0: it is the frontend's (VirtIO 1.2 §5.1.6.4). */
+  #writeHeader(u8: Uint8Array, u32: Uint32Array, at: number, hdr0: number, hdr1: number, hdr2: number): void {
+    const hdrLen = this.vnetHdrLen;
+    if (hdrLen === 12 && (at & 3) === 0) {
+      const w = at >>> 2;
+      u32[w] = hdr0;
+      u32[w + 1] = hdr1;
+      u32[w + 2] = hdr2;
+      return;
+    }
+    for (let i = 0; i < hdrLen; i++) u8[at + i] = headerByte(i, hdr0, hdr1, hdr2);
+  }
+
+  /** Writes the header to the front of a list of any shape. */
+  #scatterHeader(iov: Iovec, hdr0: number, hdr1: number, hdr2: number): void {
+    const { windows } = this.#pool;
+    let k = 0;
+    let at = 0;
+    for (let i = 0; i < this.vnetHdrLen; i++) {
+      while (at === iov.len[k]!) {
+        k++;
+        at = 0;
+      }
+      windows[iov.win[k]!]!.u8[iov.off[k]! + at++] = headerByte(i, hdr0, hdr1, hdr2);
+    }
+  }
+}
+
+function headerByte(i: number, hdr0: number, hdr1: number, hdr2: number): number {
+  const word = i < 4 ? hdr0 : i < 8 ? hdr1 : hdr2;
+  return (word >>> ((i & 3) * 8)) & 0xff;
+}

@@ -1,0 +1,405 @@
+/**
+ * A VALE switch (netmap's vale(4)): learning, up to 254 ports, in the thread that owns it.
+ *
+ * As in VALE a burst is forwarded as a whole: send() notes where a frame is, flush() looks up every
+ * destination, then hands each port its frames, which its user pulls straight out of the sender's
+ * memory: one copy. Transmit always completes; a receiver that is full drops.
+ *
+ * Frames that a receive callback sends in turn are copied and forwarded after the burst in hand, a
+ * bounded number of times: two ports that answer each other for ever do not stop the fabric.
+ */
+import type { CounterSet } from '../../engine/counters.js';
+import type { Runtime } from '../../engine/runtime.js';
+import { NetbeError } from '../../errors.js';
+import type { Iovec } from '../../memory/iovec.js';
+import type { WindowPool } from '../../memory/window.js';
+import { ETH_HDR_LEN } from '../../wire/ethernet.js';
+import { checkVnetHeader, neededOffloads } from '../../wire/vnet-header.js';
+import { BATCH_FRAMES, FrameBatch } from './batch.js';
+import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counters.js';
+import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
+import { Offloader } from './offload.js';
+import { ValePort, type ValePortOptions } from './port.js';
+import { ForwardingTable } from './table.js';
+
+/** as NM_BDG_MAXPORTS of netmap */
+export const MAX_PORTS = 254;
+export const MAX_FRAME_LEN = 65536 + 64;
+
+const BATCH_PIECES_OF_SEND = 8192;
+/** rounds of frames sent from within receive callbacks that one flush forwards */
+const MAX_ROUNDS = 16;
+const DEFERRED_FRAMES = 256;
+const DEFERRED_BYTES = 4 * 2 ** 20;
+
+export interface ValeSwitchOptions {
+  /** addresses that the table holds; a power of two */
+  tableEntries?: number;
+  /** seconds without a frame after which an address is forgotten */
+  maxAge?: number;
+  /** seconds, monotonic; for tests */
+  clock?: () => number;
+}
+
+export interface ValeSwitchStatus {
+  name: string;
+  ports: { index: number; name: string; subject: string }[];
+  table: { mac: string; port: string; ageSec: number }[];
+}
+
+export class ValeSwitch {
+  readonly counters: CounterSet;
+  readonly #pool: WindowPool;
+  readonly #runtime: Runtime;
+  readonly #ports: (ValePort | undefined)[] = new Array(MAX_PORTS).fill(undefined);
+  #attached: ValePort[] = [];
+  readonly #table: ForwardingTable;
+  readonly #clock: () => number;
+  readonly #batch = new FrameBatch();
+  #pieces = 0;
+  /** frames of the batch that were sent; behind them are those that completion made */
+  #sent = 0;
+  readonly #touched: ValePort[] = [];
+  #delivering = false;
+  readonly #offloader: Offloader;
+  // frames sent while a burst is delivered: one ring fills while the other is forwarded
+  #deferred: FrameRing;
+  #forwarding: FrameRing;
+  readonly #header = new Uint8Array(12);
+  readonly #headerWords = new Uint32Array(this.#header.buffer);
+  readonly #ether = new Uint8Array(ETH_HDR_LEN);
+  // destination and source of the frame in hand, as the table splits them
+  #dstLo = 0;
+  #dstHi = 0;
+  #srcLo = 0;
+  #srcHi = 0;
+
+  constructor(
+    runtime: Runtime,
+    readonly name: string,
+    options: ValeSwitchOptions = {},
+  ) {
+    this.#runtime = runtime;
+    this.#pool = runtime.windows;
+    this.#table = new ForwardingTable(options.tableEntries, options.maxAge);
+    this.#clock = options.clock ?? (() => Math.floor(performance.now() / 1000));
+    this.#offloader = new Offloader(runtime.windows);
+    this.#deferred = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
+    this.#forwarding = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
+    this.counters = runtime.counters.create(name, switchCounterNames);
+  }
+
+  /** Attaches a port. Throws EEXIST for a name in use, ENOSPC when there are 254. */
+  attach(options: Omit<ValePortOptions, 'counters'>): ValePort {
+    const subject = `${this.name}:${options.name}`;
+    if (this.#attached.some((p) => p.name === options.name))
+      throw new NetbeError(`port ${subject} is in use`, {
+        code: 'EEXIST',
+        kind: 'usage',
+        subject,
+        remedy: `Choose another name; in use on ${this.name}: ${this.#attached.map((p) => p.name).join(', ')}.`,
+      });
+    const index = this.#ports.indexOf(undefined);
+    if (index < 0)
+      throw new NetbeError(`${this.name} is full: a VALE switch has ${MAX_PORTS} ports`, {
+        code: 'ENOSPC',
+        kind: 'usage',
+        subject,
+        remedy: 'Use a second switch, and join the two.',
+      });
+    const counters = this.#runtime.counters.create(subject, portCounterNames);
+    try {
+      const port = new ValePort(this, this.#pool, index, { ...options, counters });
+      this.#ports[index] = port;
+      this.#attached = [...this.#attached, port];
+      return port;
+    } catch (error) {
+      this.#runtime.counters.release(subject);
+      throw error;
+    }
+  }
+
+  /** Called by the port's close(). Its addresses are forgotten, what it sent and nobody has taken yet is dropped. */
+  detach(port: ValePort): void {
+    if (!this.#delivering) this.flush();
+    this.#ports[port.index] = undefined;
+    this.#attached = this.#attached.filter((p) => p !== port);
+    this.#table.flush(port.index);
+    this.#runtime.counters.release(port.counters.subject);
+  }
+
+  get portCount(): number {
+    return this.#attached.length;
+  }
+
+  close(): void {
+    for (const port of this.#attached) port.close();
+    this.#deferred.close();
+    this.#forwarding.close();
+    this.#offloader.close();
+    this.#runtime.counters.release(this.name);
+  }
+
+  status(): ValeSwitchStatus {
+    return {
+      name: this.name,
+      ports: this.#attached.map(({ index, name, counters }) => ({ index, name, subject: counters.subject })),
+      table: this.#table
+        .list(this.#clock())
+        .map(({ mac, port, ageSec }) => ({ mac, port: this.#ports[port]?.name ?? '?', ageSec })),
+    };
+  }
+
+  // ---- data path ----
+
+  /** Takes a frame from a port. Always takes it: what cannot be forwarded is dropped and counted. */
+  send(port: ValePort, iov: Iovec): number {
+    const hdrLen = port.vnetHdrLen;
+    const len = iov.total - hdrLen;
+    if (len < ETH_HDR_LEN || len > MAX_FRAME_LEN) {
+      port.counters.values[len < ETH_HDR_LEN ? P.tx_drop_runt : P.tx_drop_too_long]!++;
+      return iov.total;
+    }
+    let hdr0 = 0;
+    let hdr1 = 0;
+    let hdr2 = 0;
+    let needs = 0;
+    if (hdrLen !== 0) {
+      this.#readHeader(iov, hdrLen);
+      hdr0 = this.#headerWords[0]!;
+      // neither NEEDS_CSUM nor a GSO type: nothing else in the header means anything
+      if ((hdr0 & 0xff01) === 0) hdr0 = 0;
+      else {
+        const verdict = checkVnetHeader(this.#header, 0, len, port.txOffloads);
+        if (verdict !== 0) {
+          port.counters.values[VNET_DROPS + verdict]!++;
+          return iov.total;
+        }
+        // of the flags only NEEDS_CSUM is a driver's to set
+        hdr0 &= 0xffffff01;
+        hdr1 = this.#headerWords[1]!;
+        hdr2 = this.#headerWords[2]! & 0xffff;
+        needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
+      }
+    }
+    if (this.#delivering) this.#defer(port, iov, hdrLen, hdr0, hdr1, hdr2);
+    else {
+      const batch = this.#batch;
+      if (batch.count === BATCH_FRAMES || this.#pieces + iov.count > BATCH_PIECES_OF_SEND) this.flush();
+      this.#pieces += iov.count;
+      batch.add(port.index, iov, hdrLen, hdr0, hdr1, hdr2, needs);
+    }
+    return iov.total;
+  }
+
+  /** Forwards and delivers all that was sent. */
+  flush(): void {
+    if (this.#delivering || this.#batch.count === 0) return;
+    this.#delivering = true;
+    try {
+      this.#forwardBatch();
+      for (let round = 0; this.#deferred.count > 0; round++) {
+        if (round === MAX_ROUNDS) {
+          this.#dropDeferred();
+          break;
+        }
+        this.#takeDeferred();
+        this.#forwardBatch();
+      }
+    } finally {
+      // a receive callback that throws is its user's fault, and must not wedge the switch
+      for (const port of this.#touched) port.forget();
+      this.#batch.truncate(0);
+      this.#pieces = 0;
+      this.#touched.length = 0;
+      this.#delivering = false;
+    }
+  }
+
+  #forwardBatch(): void {
+    const batch = this.#batch;
+    const { values } = this.counters;
+    const table = this.#table;
+    const now = this.#clock();
+    const sent = batch.count;
+    this.#sent = sent;
+    for (let i = 0; i < sent; i++) {
+      const port = this.#ports[batch.source[i]!];
+      if (port === undefined) continue;
+      this.#readAddresses(i);
+      const { index } = port;
+      if ((this.#srcLo & 1) === 0 && !table.relearn(port.sourceHint, this.#srcHi, this.#srcLo, index, now))
+        port.sourceHint = table.learn(this.#srcHi, this.#srcLo, index, now);
+      if ((this.#dstLo & 1) !== 0) {
+        values[S.flooded_multicast]!++;
+        this.#flood(i, port);
+        continue;
+      }
+      let entry = port.destinationHint;
+      if (!table.holds(entry, this.#dstHi, this.#dstLo, now)) {
+        entry = table.find(this.#dstHi, this.#dstLo, now);
+        if (entry < 0) {
+          values[S.flooded_unknown]!++;
+          this.#flood(i, port);
+          continue;
+        }
+        port.destinationHint = entry;
+      }
+      const dst = this.#ports[table.portOf(entry)]!;
+      if (dst === port) port.counters.values[P.tx_drop_self]!++;
+      else {
+        values[S.unicast]!++;
+        this.#enqueue(i, port, dst);
+      }
+    }
+    this.#deliver();
+    batch.truncate(0);
+    this.#pieces = 0;
+    values[S.learned] = table.learned;
+    values[S.moved] = table.moved;
+    values[S.evicted] = table.evicted;
+  }
+
+  #flood(i: number, port: ValePort): void {
+    const attached = this.#attached;
+    for (let k = 0; k < attached.length; k++) {
+      const dst = attached[k]!;
+      if (dst !== port) this.#enqueue(i, port, dst);
+    }
+  }
+
+  #enqueue(i: number, port: ValePort, dst: ValePort): void {
+    const batch = this.#batch;
+    if ((batch.needs[i]! & ~dst.rxOffloads) === 0) {
+      if (dst.enqueue(batch, i)) this.#touched.push(dst);
+      return;
+    }
+    if (batch.convertedFirst[i]! < 0 && !this.#complete(i, port)) return;
+    const first = batch.convertedFirst[i]!;
+    const end = first + batch.convertedCount[i]!;
+    for (let k = first; k < end; k++) if (dst.enqueue(batch, k)) this.#touched.push(dst);
+  }
+
+  /** Makes the records of frame `i` completed in software. False if it was dropped. */
+  #complete(i: number, port: ValePort): boolean {
+    const batch = this.#batch;
+    let first = batch.count;
+    let count = this.#offloader.complete(batch, i, port);
+    if (count < 0) {
+      // no room beside what waits: deliver that, and try again
+      this.#deliver();
+      first = batch.count;
+      count = this.#offloader.complete(batch, i, port);
+    }
+    if (count < 0) {
+      port.counters.values[P.tx_drop_too_big_to_segment]!++;
+      count = 0;
+    }
+    batch.convertedFirst[i] = first;
+    batch.convertedCount[i] = count;
+    return count > 0;
+  }
+
+  /** Hands every touched port its frames; afterwards only the frames that were sent are left in the batch. */
+  #deliver(): void {
+    const touched = this.#touched;
+    for (let k = 0; k < touched.length; k++) touched[k]!.deliver();
+    touched.length = 0;
+    if (this.#batch.count > this.#sent) {
+      this.#batch.truncate(this.#sent);
+      this.#offloader.reset();
+    }
+  }
+
+  /** Reads the virtio-net header into #header: once, for its sender may change it. */
+  #readHeader(iov: Iovec, hdrLen: number): void {
+    const { windows } = this.#pool;
+    const off = iov.off[0]!;
+    const words = this.#headerWords;
+    if (iov.len[0]! >= 12 && (off & 3) === 0) {
+      const { u32 } = windows[iov.win[0]!]!;
+      const w = off >>> 2;
+      words[0] = u32[w]!;
+      words[1] = u32[w + 1]!;
+      words[2] = u32[w + 2]!;
+      return;
+    }
+    let k = 0;
+    let at = 0;
+    for (let i = 0; i < hdrLen; i++) {
+      while (at === iov.len[k]!) {
+        k++;
+        at = 0;
+      }
+      this.#header[i] = windows[iov.win[k]!]!.u8[iov.off[k]! + at++]!;
+    }
+  }
+
+  /** Reads destination and source address of frame `i`. */
+  #readAddresses(i: number): void {
+    const batch = this.#batch;
+    const p = batch.firstPiece[i]!;
+    const off = batch.off[p]!;
+    const window = this.#pool.windows[batch.win[p]!]!;
+    if (batch.pieceLen[p]! >= 12 && (off & 3) === 0) {
+      const { u32 } = window;
+      const w = off >>> 2;
+      const middle = u32[w + 1]!;
+      const last = u32[w + 2]!;
+      this.#dstLo = u32[w]!;
+      this.#dstHi = middle & 0xffff;
+      this.#srcLo = ((middle >>> 16) | (last << 16)) >>> 0;
+      this.#srcHi = last >>> 16;
+      return;
+    }
+    const b = this.#ether;
+    let k = p;
+    let at = 0;
+    for (let n = 0; n < 12; n++) {
+      while (at === batch.pieceLen[k]!) {
+        k++;
+        at = 0;
+      }
+      b[n] = this.#pool.windows[batch.win[k]!]!.u8[batch.off[k]! + at++]!;
+    }
+    this.#dstLo = (b[0]! | (b[1]! << 8) | (b[2]! << 16) | (b[3]! << 24)) >>> 0;
+    this.#dstHi = b[4]! | (b[5]! << 8);
+    this.#srcLo = (b[6]! | (b[7]! << 8) | (b[8]! << 16) | (b[9]! << 24)) >>> 0;
+    this.#srcHi = b[10]! | (b[11]! << 8);
+  }
+
+  // ---- frames sent from within a receive callback ----
+
+  #defer(port: ValePort, iov: Iovec, hdrLen: number, hdr0: number, hdr1: number, hdr2: number): void {
+    // bits 16-23 of the last header word are free: they carry the port
+    const kept = this.#deferred.pushIov(hdr0, hdr1, hdr2 | (port.index << 16), iov, hdrLen);
+    if (!kept) port.counters.values[P.tx_drop_loop]!++;
+  }
+
+  #takeDeferred(): void {
+    const ring = this.#deferred;
+    this.#deferred = this.#forwarding;
+    this.#forwarding = ring;
+    const { u32, index } = ring.window;
+    while (ring.count > 0) {
+      const w = ring.frameOff >>> 2;
+      const hdr0 = u32[w]!;
+      const hdr2 = u32[w + 2]!;
+      const needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
+      const off = ring.frameOff + RING_HDR_LEN;
+      this.#batch.addPiece(hdr2 >>> 16, index, off, ring.frameLen, hdr0, u32[w + 1]!, hdr2 & 0xffff, needs);
+      // its bytes stay: nothing is written to this ring before the batch is delivered
+      ring.shift();
+    }
+  }
+
+  #dropDeferred(): void {
+    const ring = this.#deferred;
+    const { u32 } = ring.window;
+    while (ring.count > 0) {
+      const port = this.#ports[u32[(ring.frameOff >>> 2) + 2]! >>> 16];
+      if (port !== undefined) port.counters.values[P.tx_drop_loop]!++;
+      ring.shift();
+    }
+  }
+}
