@@ -1,0 +1,183 @@
+/**
+ * A guest in a few lines: memory in a memfd, a NIC's two virtqueues in it, and a driver that sends
+ * and receives frames. It drives a VirtioNet directly, without a transport.
+ */
+import { RX_QUEUE, TX_QUEUE, VirtioNet } from '../../src/frontends/virtio-net/device.js';
+import { GuestMemory } from '../../src/memory/guest-memory.js';
+import type { Window } from '../../src/memory/window.js';
+import { openBackend } from '../../src/net-backends/registry.js';
+import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
+import { VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from '../../src/wire/virtio-features.js';
+import type { TestRuntime } from './runtime.js';
+import { ringBytes, VirtqueueDriver } from './virtqueue-driver.js';
+
+/** user address of guest-physical 0, as a hypervisor would have it */
+export const USER_BASE = 0x7f0000000000;
+
+export interface TestGuestOptions {
+  backend: string;
+  name?: string;
+  features?: bigint;
+  queueSize?: number;
+  /** bytes of each receive buffer */
+  rxBufLen?: number;
+  /** receive buffers posted at the start; as many as fit by default */
+  rxBuffers?: number;
+  mac?: Uint8Array;
+  mtu?: number;
+}
+
+export class TestGuest {
+  readonly device: VirtioNet;
+  readonly rx: VirtqueueDriver;
+  readonly tx: VirtqueueDriver;
+  readonly hdrLen: number;
+  readonly memory: GuestMemory;
+  readonly window: Window;
+  /** offset of guest-physical 0 in the window */
+  readonly base: number;
+  readonly rxBufLen: number;
+  interrupts = [0, 0];
+  readonly #rxBufGpa: number;
+  readonly #txBufGpa: number;
+  readonly #queueSize: number;
+  readonly #rxGpaOfHead = new Map<number, number>();
+  #nextTxSlot = 0;
+
+  constructor(runtime: TestRuntime, options: TestGuestOptions) {
+    const { backend, name = 'nic', features = VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF, queueSize = 64 } = options;
+    const { rxBufLen = 2048, rxBuffers = queueSize, mac = Uint8Array.of(2, 0, 0, 0, 0, 1), mtu } = options;
+    this.rxBufLen = rxBufLen;
+    this.#queueSize = queueSize;
+    this.device = new VirtioNet({
+      runtime,
+      name,
+      mac,
+      mtu,
+      openBackend: (onReceive) => openBackend(runtime, backend, onReceive, name),
+    });
+    const rings = Math.ceil(ringBytes(queueSize) / 4096) * 4096;
+    this.#rxBufGpa = 4096 + 2 * rings;
+    this.#txBufGpa = this.#rxBufGpa + queueSize * rxBufLen;
+    const size = Math.ceil((this.#txBufGpa + queueSize * TX_SLOT) / 4096) * 4096;
+    const fd = memfdCreate('test-guest', 0);
+    ftruncate(fd.number, size);
+    this.memory = new GuestMemory(runtime.windows);
+    this.memory.addRegion({
+      gpa: 0,
+      size,
+      userAddr: USER_BASE,
+      mmapOffset: 0,
+      fd: fd.number,
+      pageSize: 4096,
+    });
+    fd.close();
+    const place = { win: 0, off: 0 };
+    this.memory.locate(0, size, place);
+    this.window = runtime.windows.windows[place.win]!;
+    this.base = place.off;
+    this.rx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 });
+    this.tx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 + rings });
+
+    this.device.setDriverFeatures(features);
+    this.hdrLen = this.device.status().vnetHdrLen;
+    this.device.setMemory(this.memory);
+    for (let i = 0; i < rxBuffers; i++) this.postRx(this.#rxBufGpa + i * rxBufLen);
+    this.rx.publish();
+    this.#start(RX_QUEUE, this.rx);
+    this.#start(TX_QUEUE, this.tx);
+  }
+
+  #start(index: number, driver: VirtqueueDriver): void {
+    const { device } = this;
+    device.setQueueSize(index, this.#queueSize);
+    device.setQueueAddresses(index, {
+      descUser: USER_BASE + driver.desc,
+      availUser: USER_BASE + driver.avail,
+      usedUser: USER_BASE + driver.used,
+    });
+    device.setQueueBase(index, 0);
+    device.setNotifier(index, () => {
+      this.interrupts[index]!++;
+    });
+    device.startQueue(index);
+    device.enableQueue(index, true);
+  }
+
+  postRx(gpa: number): void {
+    this.#rxGpaOfHead.set(this.rx.add([{ gpa, len: this.rxBufLen, writable: true }]), gpa);
+  }
+
+  /** guest-physical address of a transmit slot: 64 KiB and a bit each, in turn */
+  txSlot(): number {
+    const gpa = this.#txBufGpa + (this.#nextTxSlot++ % this.#queueSize) * TX_SLOT;
+    return gpa;
+  }
+
+  bytes(gpa: number, len: number): Uint8Array {
+    return this.window.u8.subarray(this.base + gpa, this.base + gpa + len);
+  }
+
+  /** Queues a frame in one buffer behind a header (zeros by default). Not published. */
+  queueFrame(frame: Uint8Array, header: Uint8Array = new Uint8Array(this.hdrLen)): void {
+    const gpa = this.txSlot();
+    const to = this.bytes(gpa, this.hdrLen + frame.length);
+    to.set(header, 0);
+    to.set(frame, this.hdrLen);
+    this.tx.add([{ gpa, len: to.length }]);
+  }
+
+  /** Sends frames and lets the device serve them. Returns how many chains came back. */
+  send(...frames: Uint8Array[]): number {
+    for (const frame of frames) this.queueFrame(frame);
+    this.tx.publish();
+    this.device.poll();
+    return this.reclaimTx();
+  }
+
+  reclaimTx(): number {
+    let n = 0;
+    while (this.tx.reclaim() !== undefined) n++;
+    return n;
+  }
+
+  /** Takes received frames (header and body), and posts their buffers again. */
+  receive(repost = true): { header: Uint8Array; frame: Uint8Array }[] {
+    const out: { header: Uint8Array; frame: Uint8Array }[] = [];
+    for (;;) {
+      const first = this.#takeChain(repost);
+      if (first === undefined) break;
+      const count = this.hdrLen === 12 ? first[10]! | (first[11]! << 8) : 1;
+      const parts = [first];
+      while (parts.length < count) parts.push(this.#takeChain(repost)!);
+      const all = Buffer.concat(parts);
+      out.push({ header: all.subarray(0, this.hdrLen), frame: all.subarray(this.hdrLen) });
+    }
+    if (repost) this.rx.publish();
+    return out;
+  }
+
+  #takeChain(repost: boolean): Uint8Array | undefined {
+    const used = this.rx.reclaim();
+    if (used === undefined) return undefined;
+    const gpa = this.#rxGpaOfHead.get(used.head)!;
+    const bytes = Uint8Array.from(this.bytes(gpa, used.len));
+    if (repost) this.postRx(gpa);
+    return bytes;
+  }
+
+  close(): void {
+    this.device.close();
+    this.memory.close();
+  }
+}
+
+const TX_SLOT = 66 * 1024;
+
+/** An Ethernet frame with the given addresses (last byte of 02:00:00:00:00:xx) and length. */
+export function etherFrame(dst: number, src: number, length = 60, fill = 0): Uint8Array {
+  const frame = new Uint8Array(length).fill(fill);
+  frame.set([2, 0, 0, 0, 0, dst, 2, 0, 0, 0, 0, src, 0x88, 0xb5]);
+  if (dst === 0xff) frame.fill(0xff, 0, 6);
+  return frame;
+}
