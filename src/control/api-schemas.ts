@@ -18,12 +18,14 @@ const queue = object('A virtqueue as the device sees it', {
   size: integer('Entries of the ring, 0 before it is set up'),
   started: flag('The ring is served'),
   enabled: flag('The hypervisor enabled the ring'),
+  broken: flag('The driver broke the ring: it is not served until it is set up anew'),
   availIdx: integer('Next entry of the available ring, modulo 65536'),
 });
 
 const device = object('State of the device model', {
   features: texts('Features that the driver accepted; empty until a driver is ready'),
   vnetHdrLen: integer('Bytes of virtio-net header before each frame'),
+  starved: flag('The driver left no receive buffers and frames wait'),
   queues: list(queue, 'Receive queue, then transmit queue'),
   link: { type: 'string', enum: ['up', 'down'], description: 'What the guest is told' },
   mac: text('MAC address of the guest'),

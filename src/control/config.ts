@@ -9,7 +9,7 @@ import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import { NetbeError } from '../errors.js';
 import { ConfigText, type Fault } from './config-text.js';
 import type { NicSpec, PollOptions } from './fabric-types.js';
-import { checkName, duplicateError, findDuplicate, type ResolvedNic, resolveNic } from './nic-spec.js';
+import { checkBackend, checkName, duplicateError, findDuplicate, type ResolvedNic, resolveNic } from './nic-spec.js';
 import { DEFAULT_FABRIC_NAME, fabricSchema, type LogFormat, type LogLevel, RULE } from './schema.js';
 import { explainSchemaError } from './schema-errors.js';
 
@@ -75,7 +75,7 @@ export function parseConfig(text: string, path: string): FabricConfig {
   if (!validate(raw)) throw file.refuse((validate.errors ?? []).map((e) => toFault(e, file)));
   const dir = dirname(resolve(path));
   const nics = raw.nics.map((nic) => ({ ...nic, socket: resolve(dir, nic.socket) }));
-  checkNics(nics, raw.strictMemory ?? false, file);
+  checkNics(nics, raw, file);
   return {
     name: checkName(raw.name ?? DEFAULT_FABRIC_NAME),
     control: raw.control === undefined ? undefined : resolve(dir, raw.control),
@@ -94,12 +94,14 @@ function toFault(error: ErrorObject, file: ConfigText): Fault {
 }
 
 /** What no schema says: the rules of nic-spec.ts, and duplicates with both lines. */
-function checkNics(nics: NicSpec[], strictMemory: boolean, file: ConfigText): void {
+function checkNics(nics: NicSpec[], { strictMemory = false, backends = [] }: FabricFile, file: ConfigText): void {
   const resolved: ResolvedNic[] = [];
   const faults: Fault[] = [];
   for (const [i, nic] of nics.entries()) {
     try {
       resolved.push(resolveNic(nic, { strictMemory }));
+      // backends of one's own are known only where the fabric runs
+      if (backends.length === 0) checkBackend(nic.backend, nic.backendOptions);
     } catch (error) {
       if (!(error instanceof NetbeError)) throw error;
       faults.push({ ...file.placeOfValue(['nics', i], error.subject), message: error.message, remedy: error.remedy });

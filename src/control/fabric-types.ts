@@ -2,6 +2,7 @@
  * What goes in and out of a fabric: plain data, the same for the library, the configuration file,
  * the control API and the fabric thread (all of it survives structuredClone and JSON).
  */
+import type { Log } from '../engine/runtime.js';
 import type { NetBackendType } from '../net-backends/net-backend.js';
 
 /** Which device model the guest sees. */
@@ -36,6 +37,8 @@ export interface QueueInfo {
   size: number;
   started: boolean;
   enabled: boolean;
+  /** the driver broke the ring: it is not served until it is set up anew */
+  broken: boolean;
   /** next entry of the available ring that we serve */
   availIdx: number;
 }
@@ -45,6 +48,8 @@ export interface DeviceInfo {
   /** names of the features that the driver accepted; empty until a driver is ready */
   features: string[];
   vnetHdrLen: number;
+  /** the driver left no receive buffers and frames wait */
+  starved: boolean;
   /** receive queue first (VirtIO 1.2 §5.1.2) */
   queues: QueueInfo[];
   link: 'up' | 'down';
@@ -130,6 +135,8 @@ export interface FabricOptions {
   /** run in a thread of its own (default true) */
   thread?: boolean;
   nics?: NicSpec[];
+  /** where to log; default: nowhere */
+  log?: Log;
   poll?: PollOptions;
   /** default for NICs that do not say (default false) */
   strictMemory?: boolean;

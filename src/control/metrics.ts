@@ -1,32 +1,12 @@
-/**
- * The counters of a fabric as Prometheus metrics. Counter names carry their meaning: `tx_` is from the
- * guest, `rx_` towards it; `…_frames`, `…_bytes`, and `…_drop_REASON` for each way to lose a frame.
- */
+/** The counters of a fabric as Prometheus metrics. */
 import { Counter, Gauge, Registry } from 'prom-client';
+import { meaningOf } from './counter-names.js';
 import type { Counters, FabricInfo } from './fabric-types.js';
 
 export interface MetricsSource {
   version: string;
   counters(): Counters;
   show(): Promise<FabricInfo>;
-}
-
-export interface CounterMeaning {
-  direction: 'tx' | 'rx';
-  what: 'frames' | 'bytes' | 'drops' | 'events';
-  /** of a drop: "no_buffers"; of an event: its name */
-  reason: string;
-}
-
-/** "rx_drop_no_buffers" is a drop, received, for the reason "no_buffers". */
-export function meaningOf(counter: string): CounterMeaning | undefined {
-  const match = /^(tx|rx)_(.+)$/.exec(counter);
-  if (!match) return undefined;
-  const direction = match[1] as 'tx' | 'rx';
-  const rest = match[2] as string;
-  if (rest === 'frames' || rest === 'bytes') return { direction, what: rest, reason: '' };
-  const drop = /^drop_(.+)$/.exec(rest);
-  return drop ? { direction, what: 'drops', reason: drop[1] as string } : { direction, what: 'events', reason: rest };
 }
 
 export async function metricsText(source: MetricsSource): Promise<{ contentType: string; body: string }> {

@@ -6,6 +6,8 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { NetbeError, usageError } from '../errors.js';
+import { checkOptions } from '../net-backends/options.js';
+import { findBackend } from '../net-backends/registry.js';
 import type { Emulation, NicSpec, SocketMode } from './fabric-types.js';
 
 export interface ResolvedNic {
@@ -108,6 +110,11 @@ export function formatMac(mac: Uint8Array): string {
 export function defaultMac(slot: SlotNumbers, name: string): Uint8Array {
   const digest = createHash('md5').update(`${slot.slot}-${slot.func}-${name}`).digest();
   return Uint8Array.of(0x00, 0xa0, 0x98, digest[0] as number, digest[1] as number, digest[2] as number);
+}
+
+/** Throws EINVAL for a device string that none of netbe's backends understands, or options it does not have. */
+export function checkBackend(device: string, options: Readonly<Record<string, string>> = {}): void {
+  checkOptions(findBackend(device), device, new Map(Object.entries(options)));
 }
 
 export function checkEmulation(text: string): Emulation {

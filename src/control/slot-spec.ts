@@ -6,9 +6,13 @@
  * The keys below are the NIC's; every other key=value belongs to the backend, which checks it. A key
  * without a value counts as "true", as in bhyve. `bus:slot:func` is understood as bhyve understands it.
  */
-import { NetbeError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
+import type { NetBackendType } from '../net-backends/net-backend.js';
+import { findBackend } from '../net-backends/registry.js';
+import { didYouMean } from './did-you-mean.js';
 import type { NicSpec } from './fabric-types.js';
 import {
+  checkBackend,
   checkEmulation,
   checkMode,
   checkMtu,
@@ -74,105 +78,129 @@ function pointAt(text: string, off: number, len: number, message: string, remedy
   });
 }
 
-const strictValues: Record<string, boolean> = { on: true, true: true, off: false, false: false };
+export interface SlotSpecOptions {
+  /** backends of one's own are in use: what is not known here may be known where the fabric runs */
+  ownBackends?: boolean;
+}
 
 /** Throws EINVAL with the place in the argument. Paths are left as they are given. */
-export function parseSlotSpec(text: string): NicSpec {
-  const [slot, emulation, backend, ...rest] = splitFields(text);
-  const end = text.length;
-  const at = <T>(field: Field, read: (value: string) => T): T => {
+export function parseSlotSpec(text: string, options: SlotSpecOptions = {}): NicSpec {
+  return new SlotReader(text, options.ownBackends ?? false).read();
+}
+
+const strictValues: Record<string, boolean> = { on: true, true: true, off: false, false: false };
+
+class SlotReader {
+  readonly #fields: Field[];
+  /** undefined: a backend that may be known where the fabric runs */
+  #type: NetBackendType | undefined;
+
+  constructor(
+    readonly text: string,
+    readonly ownBackends: boolean,
+  ) {
+    this.#fields = splitFields(text);
+  }
+
+  read(): NicSpec {
+    const [slot, emulation, backend, ...rest] = this.#fields;
+    const end: Field = { text: '', off: this.text.length };
+    if (!slot?.text) throw this.#refuse(slot ?? end, 'the slot is missing', 'Slots are 0 to 31, for instance 2:0.');
+    const numbers = parseSlot(slot.text, (message, off, len) => {
+      throw pointAt(this.text, slot.off + off, len < 0 ? slot.text.length : len, message);
+    });
+    if (!emulation?.text) throw this.#refuse(emulation ?? end, 'the emulation is missing after the slot');
+    const model = this.#at(emulation, checkEmulation);
+    if (!backend?.text || /^[^:]*=/.test(backend.text))
+      throw this.#refuse(backend ?? end, 'the backend is missing after the emulation');
+    if (!this.ownBackends) this.#type = this.#at(backend, findBackend);
+    const spec: NicSpec = { slot: formatSlot(numbers), emulation: model, backend: backend.text, socket: '' };
+    this.#readKeys(spec, rest);
+    if (!this.ownBackends) this.#at(backend, (device) => checkBackend(device, spec.backendOptions));
+    if (spec.socket === '')
+      throw this.#refuse(
+        end,
+        'socket=PATH is missing: a guest joins the NIC there',
+        `For instance: -s ${this.text},socket=vm1.sock`,
+      );
+    return spec;
+  }
+
+  #refuse(field: Field, message: string, remedy?: string): NetbeError {
+    return pointAt(this.text, field.off, field.text.length, message, remedy);
+  }
+
+  /** Whatever `check` refuses is refused with the place of the field. */
+  #at<T>(field: Field, check: (value: string) => T): T {
     try {
-      return read(field.text);
+      return check(field.text);
     } catch (error) {
-      if (error instanceof NetbeError) throw pointAt(text, field.off, field.text.length, error.message, error.remedy);
+      if (error instanceof NetbeError) throw this.#refuse(field, error.message, error.remedy);
       throw error;
     }
-  };
+  }
 
-  if (!slot?.text)
-    throw pointAt(text, 0, slot?.text.length ?? 0, 'the slot is missing', 'Slots are 0 to 31, for instance 2:0.');
-  const numbers = parseSlot(slot.text, (message, off, len) => {
-    throw pointAt(text, slot.off + off, len < 0 ? slot.text.length : len, message);
-  });
-  if (!emulation?.text) throw pointAt(text, emulation?.off ?? end, 0, 'the emulation is missing after the slot');
-  const spec: NicSpec = {
-    slot: formatSlot(numbers),
-    emulation: at(emulation, checkEmulation),
-    backend: '',
-    socket: '',
-  };
-  if (!backend?.text || /^[^:]*=/.test(backend.text))
-    throw pointAt(text, backend?.off ?? end, backend?.text.length ?? 0, 'the backend is missing after the emulation');
-  spec.backend = backend.text;
-  readKeys(spec, rest, text, at);
-  if (spec.socket === '')
-    throw pointAt(
-      text,
-      end,
-      0,
-      'socket=PATH is missing: a guest joins the NIC there',
-      `For instance: -s ${text},socket=vm1.sock`,
+  #readKeys(spec: NicSpec, fields: Field[]): void {
+    const seen = new Set<string>();
+    for (const field of fields) {
+      const eq = field.text.indexOf('=');
+      const key = eq < 0 ? field.text : field.text.slice(0, eq);
+      if (key === '') throw this.#refuse(field, 'a key is missing between two commas');
+      if (seen.has(key)) throw this.#refuse(field, `${key} is given twice`, 'Keep one of the two.');
+      seen.add(key);
+      const own = slotKeys.find((k) => k.name === key);
+      if (own && eq < 0 && key !== 'strict-memory')
+        throw this.#refuse(field, `${key} has no value`, `Write ${key}=${own.value}.`);
+      if (!own) this.#checkBackendKey(field, key);
+      const value = eq < 0 ? { ...field, text: 'true' } : { text: field.text.slice(eq + 1), off: field.off + eq + 1 };
+      this.#readKey(spec, key, value);
+    }
+  }
+
+  #checkBackendKey(field: Field, key: string): void {
+    if (!this.#type) return;
+    const { prefix, options } = this.#type;
+    if (options.some((o) => o.name === key)) return;
+    const known = [...slotKeys, ...options].map((k) => k.name);
+    const near = didYouMean(key, known);
+    throw this.#refuse(
+      { text: key, off: field.off },
+      `unknown key "${key}"${near === undefined ? '' : `; did you mean ${near}?`}`,
+      `Keys of every NIC: ${slotKeys.map((k) => k.name).join(', ')}; of ${prefix}: ${orNone(options)}.`,
     );
-  return spec;
-}
+  }
 
-function readKeys(
-  spec: NicSpec,
-  fields: Field[],
-  text: string,
-  at: <T>(field: Field, read: (value: string) => T) => T,
-): void {
-  const seen = new Set<string>();
-  for (const field of fields) {
-    const eq = field.text.indexOf('=');
-    const key = eq < 0 ? field.text : field.text.slice(0, eq);
-    const value: Field =
-      eq < 0 ? { text: 'true', off: field.off } : { text: field.text.slice(eq + 1), off: field.off + eq + 1 };
-    if (key === '') throw pointAt(text, field.off, field.text.length, 'a key is missing between two commas');
-    if (seen.has(key))
-      throw pointAt(text, field.off, field.text.length, `${key} is given twice`, 'Keep one of the two.');
-    seen.add(key);
-    if (eq < 0 && slotKeys.some((k) => k.name === key) && key !== 'strict-memory')
-      throw pointAt(text, field.off, field.text.length, `${key} has no value`, `Write ${key}=${keyValue(key)}.`);
-    readKey(spec, key, value, at);
+  #readKey(spec: NicSpec, key: string, value: Field): void {
+    switch (key) {
+      case 'socket':
+        spec.socket = this.#at(value, checkSocketPath);
+        break;
+      case 'mode':
+        spec.mode = this.#at(value, checkMode);
+        break;
+      case 'name':
+        spec.name = this.#at(value, checkName);
+        break;
+      case 'mac':
+        this.#at(value, parseMac);
+        spec.mac = value.text;
+        break;
+      case 'mtu':
+        spec.mtu = this.#at(value, checkMtu);
+        break;
+      case 'strict-memory':
+        spec.strictMemory = this.#at(value, (v) => {
+          const strict = strictValues[v];
+          if (strict !== undefined) return strict;
+          throw usageError(`strict-memory "${v}" is neither on nor off`, v);
+        });
+        break;
+      default:
+        spec.backendOptions = { ...spec.backendOptions, [key]: value.text };
+    }
   }
 }
 
-function keyValue(key: string): string {
-  return slotKeys.find((k) => k.name === key)?.value ?? 'VALUE';
-}
-
-function readKey(
-  spec: NicSpec,
-  key: string,
-  value: Field,
-  at: <T>(field: Field, read: (value: string) => T) => T,
-): void {
-  switch (key) {
-    case 'socket':
-      spec.socket = at(value, checkSocketPath);
-      break;
-    case 'mode':
-      spec.mode = at(value, checkMode);
-      break;
-    case 'name':
-      spec.name = at(value, checkName);
-      break;
-    case 'mac':
-      at(value, parseMac);
-      spec.mac = value.text;
-      break;
-    case 'mtu':
-      spec.mtu = at(value, checkMtu);
-      break;
-    case 'strict-memory':
-      spec.strictMemory = at(value, (v) => {
-        const strict = strictValues[v];
-        if (strict !== undefined) return strict;
-        throw new NetbeError(`strict-memory "${v}" is neither on nor off`, { code: 'EINVAL', kind: 'usage' });
-      });
-      break;
-    default:
-      spec.backendOptions = { ...spec.backendOptions, [key]: value.text };
-  }
+function orNone(options: readonly { name: string }[]): string {
+  return options.length === 0 ? 'none' : options.map((o) => o.name).join(', ');
 }

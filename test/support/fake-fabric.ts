@@ -19,7 +19,8 @@ export class FakeFabric implements FabricControl {
       device: {
         features: ['VIRTIO_NET_F_MAC'],
         vnetHdrLen: 12,
-        queues: [0, 1].map(() => ({ size: 256, started: true, enabled: true, availIdx: 7 })),
+        starved: false,
+        queues: [0, 1].map(() => ({ size: 256, started: true, enabled: true, broken: false, availIdx: 7 })),
         link: 'up',
         mac,
         mtu,

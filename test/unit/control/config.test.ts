@@ -157,6 +157,18 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
       '    |          ^~~~~~~~~~~~~~~~~',
     ],
   },
+  'a backend that there is not': {
+    text: ['nics:', '  - socket: vm1.sock', '    backend: tap0'],
+    says: ['fabric.yaml:3:14: no backend for device "tap0"', '  3 |     backend: tap0', '    |              ^~~~'],
+  },
+  'an option that the backend does not have': {
+    text: [...nic, '    backendOptions: { slot: "1" }'],
+    says: [
+      'fabric.yaml:2:5: vale0:vm1 has no option "slot" (given: slot=1)',
+      '  2 |   - backend: vale0:vm1',
+      '    |     ^',
+    ],
+  },
   'a file that is not YAML': {
     text: ['nics: [', '  backend'],
     says: [

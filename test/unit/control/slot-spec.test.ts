@@ -33,7 +33,7 @@ test('reads every key of a full argument', () => {
 });
 
 test('keys that are not the NIC\'s go to the backend; one without a value is "true", as in bhyve', () => {
-  const spec = parseSlotSpec('3,virtio-net,netgraph,path=SW:,peerhook=link1,quiet,socket=a.sock');
+  const spec = parseSlotSpec('3,virtio-net,own0,path=SW:,peerhook=link1,quiet,socket=a.sock', { ownBackends: true });
   assert.deepEqual(spec.backendOptions, { path: 'SW:', peerhook: 'link1', quiet: 'true' });
   assert.equal(spec.slot, '3:0');
 });
@@ -80,6 +80,12 @@ test('never throws anything but a usage error that shows the argument, whatever 
   );
 });
 
+test('options of a backend are those of the registry', () => {
+  const spec = parseSlotSpec('2,virtio-net,vale0:vm1,socket=s,slots=512');
+  assert.deepEqual(spec.backendOptions, { slots: '512' });
+  assert.match(refusal('2,virtio-net,tap0,socket=s'), /^no backend for device "tap0"/);
+});
+
 const refusals: Record<string, string[]> = {
   'names the emulation that is not known, and what is': [
     '2:0,virtio-nte,vale0:vm1,socket=s',
@@ -115,6 +121,13 @@ const refusals: Record<string, string[]> = {
     '  -s 2:0',
     '        ^',
     'An argument looks like this: -s 2:0,virtio-net,vale0:vm1,socket=vm1.sock',
+  ],
+  'asks what was meant by an unknown key': [
+    '2:0,virtio-net,vale0:vm1,socket=s,mtuu=1500',
+    'unknown key "mtuu"; did you mean mtu?',
+    '  -s 2:0,virtio-net,vale0:vm1,socket=s,mtuu=1500',
+    '                                       ^~~~',
+    'Keys of every NIC: socket, mode, name, mac, mtu, strict-memory; of vale: slots, ring-kib, table, age.',
   ],
   'does not take a key for the backend': [
     '2:0,virtio-net,socket=s',
