@@ -179,7 +179,8 @@ export class Vring {
   halt(): number {
     this.deactivate();
     this.#callFd?.close();
-    this.#callFd = undefined;
+    // a front-end that has used descriptors does not expect in-band calls until it sets the next one
+    if (this.#callFd) this.#callFd = null;
     this.applyNotifier();
     return this.#base;
   }
@@ -218,6 +219,7 @@ export class Vring {
 
   close(): void {
     this.reset(undefined);
+    this.#callFd = undefined;
     this.setErr(null);
   }
 
