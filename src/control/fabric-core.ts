@@ -1,0 +1,126 @@
+/**
+ * A fabric without a thread: the runtime, its NICs, and the calls that change or describe them. All of
+ * it runs on one thread, that of whoever calls step(): the fabric thread, or a library user's own.
+ *
+ * Calls are synchronous, throw NetbeError, and leave the fabric as it was when they throw.
+ */
+import { CounterPage } from '../engine/counters.js';
+import { Mevent } from '../engine/mevent.js';
+import { PollLoop } from '../engine/poll-loop.js';
+import type { Log, Runtime } from '../engine/runtime.js';
+import { NetbeError } from '../errors.js';
+import { WindowPool } from '../memory/window.js';
+import { valeSwitches } from '../netmap/vale/switches.js';
+import { FabricNic } from './fabric-nic.js';
+import type { FabricInfo, NicInfo, NicSpec, PollOptions, SwitchInfo } from './fabric-types.js';
+import { duplicateError, findDuplicate, resolveNic } from './nic-spec.js';
+
+export interface FabricCoreOptions {
+  log: Log;
+  poll?: PollOptions | undefined;
+  /** default for NICs that do not say */
+  strictMemory?: boolean | undefined;
+}
+
+export class FabricCore {
+  readonly runtime: Runtime;
+  readonly #nics = new Map<string, FabricNic>();
+  readonly #strictMemory: boolean;
+  #closed = false;
+
+  constructor(options: FabricCoreOptions) {
+    const { log, poll = {} } = options;
+    this.#strictMemory = options.strictMemory ?? false;
+    const mevent = new Mevent();
+    const loop = new PollLoop(mevent, poll);
+    this.runtime = { mevent, loop, windows: new WindowPool(), counters: new CounterPage(), log };
+    mevent.onError = (error, fd) =>
+      log.error({ fd, error: describe(error) }, 'an event callback failed and was removed');
+    loop.onError = (error) =>
+      log.error({ error: describe(error) }, 'a port failed while it was polled: it is no longer served');
+  }
+
+  addNic(spec: NicSpec): NicInfo {
+    this.#checkOpen();
+    const resolved = resolveNic(spec, { strictMemory: this.#strictMemory });
+    const present = [...this.#nics.values()].map((nic) => nic.spec);
+    const duplicate = findDuplicate([...present, resolved]);
+    if (duplicate)
+      throw duplicateError(duplicate, (i) =>
+        i < present.length ? `NIC ${present[i]?.name}, which is there already,` : `NIC ${resolved.name}`,
+      );
+    const nic = new FabricNic(this.runtime, resolved);
+    this.#nics.set(nic.name, nic);
+    return nic.info();
+  }
+
+  removeNic(name: string): void {
+    this.#nic(name).close();
+    this.#nics.delete(name);
+  }
+
+  /** The guest is told; while the link is down its frames, and those for it, are dropped. */
+  setLink(name: string, up: boolean): void {
+    this.#nic(name).setLink(up);
+  }
+
+  show(): FabricInfo {
+    this.#checkOpen();
+    return { nics: [...this.#nics.values()].map((nic) => nic.info()), switches: this.#switches() };
+  }
+
+  /** Copies the NIC's frames into a ring (createFrameRing), `snapLen` bytes of each at most. `id` ends it. */
+  startCapture(name: string, id: number, ring: SharedArrayBuffer, snapLen: number): void {
+    this.#nic(name).startCapture(id, ring, snapLen);
+  }
+
+  /** Nothing happens if the NIC or the capture has gone meanwhile. */
+  stopCapture(name: string, id: number): void {
+    this.#nics.get(name)?.stopCapture(id);
+  }
+
+  /** Serves what there is to do; blocks at most `maxBlockMs` when there is nothing. Returns frames served. */
+  step(maxBlockMs: number): number {
+    return this.runtime.loop.step(maxBlockMs);
+  }
+
+  /** Ends all connections, removes the sockets, gives the memory back. Idempotent. */
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    for (const nic of this.#nics.values()) {
+      try {
+        nic.close();
+      } catch (error) {
+        this.runtime.log.error({ nic: nic.name, error: describe(error) }, 'the NIC did not close cleanly');
+      }
+    }
+    this.#nics.clear();
+    this.runtime.mevent.close();
+  }
+
+  #nic(name: string): FabricNic {
+    this.#checkOpen();
+    const nic = this.#nics.get(name);
+    if (nic) return nic;
+    const names = [...this.#nics.keys()];
+    throw new NetbeError(`there is no NIC "${name}"`, {
+      code: 'ENOENT',
+      kind: 'usage',
+      subject: name,
+      remedy: names.length === 0 ? 'The fabric has no NICs.' : `The fabric has: ${names.join(', ')}.`,
+    });
+  }
+
+  #checkOpen(): void {
+    if (this.#closed) throw new NetbeError('the fabric is closed', { code: 'ESHUTDOWN', kind: 'usage' });
+  }
+
+  #switches(): SwitchInfo[] {
+    return valeSwitches(this.runtime).list();
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}

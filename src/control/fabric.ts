@@ -1,0 +1,113 @@
+/**
+ * A fabric: NICs that guests join by vhost-user, and the networks behind them, in one process.
+ *
+ *     const fabric = await Fabric.start();
+ *     await fabric.addNic({ backend: 'vale0:vm1', socket: 'vm1.sock' });
+ *
+ * By default it runs in a thread of its own, and this object is its remote control. Every method
+ * rejects with a NetbeError that says what is wrong and what to do.
+ */
+import { EventEmitter } from 'node:events';
+import { readCounters } from '../engine/counters.js';
+import type { Log } from '../engine/runtime.js';
+import { type NetbeError, usageError } from '../errors.js';
+import { addBackendType, backendModuleUrl, loadBackendModule } from './backend-modules.js';
+import { type CaptureOptions, CaptureStream } from './capture-stream.js';
+import type { FabricHost } from './fabric-host.js';
+import type { Counters, FabricControl, FabricInfo, FabricOptions, NicInfo, NicSpec } from './fabric-types.js';
+import { LocalHost } from './local-host.js';
+import { ThreadHost } from './thread-host.js';
+
+export interface FabricStartOptions extends FabricOptions {
+  /** where the fabric's log goes (any pino logger will do); default: nowhere */
+  log?: Log;
+}
+
+/** exit: the fabric has ended; with an error unless close() was called. */
+export interface FabricEvents {
+  exit: [error: NetbeError | undefined];
+}
+
+const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
+export class Fabric extends EventEmitter<FabricEvents> implements FabricControl {
+  #host!: FabricHost;
+
+  private constructor() {
+    super();
+  }
+
+  /** Resolves when the fabric runs with all of `nics`; if one of them is refused, none is left. */
+  static async start(options: FabricStartOptions = {}): Promise<Fabric> {
+    const fabric = new Fabric();
+    const onExit = (failure: NetbeError | undefined): void => {
+      if (failure) options.log?.error({ error: failure.toJSON() }, failure.message);
+      fabric.emit('exit', failure);
+    };
+    fabric.#host = await startHost(options, onExit);
+    try {
+      for (const nic of options.nics ?? []) await fabric.addNic(nic);
+      return fabric;
+    } catch (error) {
+      await fabric.close();
+      throw error;
+    }
+  }
+
+  async addNic(spec: NicSpec): Promise<NicInfo> {
+    return this.#host.call('addNic', spec);
+  }
+
+  /** Its guest is disconnected, its socket removed. */
+  async removeNic(name: string): Promise<void> {
+    return this.#host.call('removeNic', name);
+  }
+
+  /** The guest sees its link go down or up; while it is down its frames, and those for it, are dropped. */
+  async setLink(name: string, up: boolean): Promise<void> {
+    return this.#host.call('setLink', name, up);
+  }
+
+  async show(): Promise<FabricInfo> {
+    return this.#host.call('show');
+  }
+
+  /** Read from shared memory: the fabric is not disturbed, however often. */
+  counters(): Counters {
+    return readCounters(this.#host.counterBuffer, this.#host.directory);
+  }
+
+  /**
+   * pcapng bytes of what crosses the NIC, from the first next() on, until the consumer stops or the NIC
+   * goes. Inbound is what the guest receives.
+   */
+  capture(name: string, options?: CaptureOptions): AsyncIterableIterator<Uint8Array> {
+    return new CaptureStream(this.#host, name, options);
+  }
+
+  /** Disconnects all guests, removes the sockets, gives back memory and thread. Idempotent. */
+  async close(): Promise<void> {
+    await this.#host.close();
+  }
+}
+
+async function startHost(
+  options: FabricStartOptions,
+  onExit: (failure: NetbeError | undefined) => void,
+): Promise<FabricHost> {
+  const { thread = true, log = silent, poll, strictMemory, backends = [] } = options;
+  const modules: string[] = [];
+  for (const backend of backends) {
+    if (typeof backend === 'string' || backend instanceof URL) modules.push(backendModuleUrl(backend));
+    else if (!thread) addBackendType(backend, 'the object given in backends');
+    else
+      throw usageError(
+        `backend "${backend.prefix}" is an object, which cannot be sent to the fabric thread`,
+        backend.prefix,
+        'Give the URL of a module that exports it as `backend`, or start with thread: false.',
+      );
+  }
+  if (thread) return ThreadHost.start({ log, poll, strictMemory, backends: modules, onExit });
+  for (const url of modules) await loadBackendModule(url);
+  return new LocalHost({ log, poll, strictMemory, onExit });
+}
