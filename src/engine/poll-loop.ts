@@ -53,6 +53,12 @@ export class PollLoop {
   #removedCount = 0;
   readonly #spinUs: number;
 
+  /**
+   * Seconds on a monotonic clock, read once a turn and after each sleep: for ageing and the like,
+   * where a look at the clock a burst would cost more than the burst's bookkeeping.
+   */
+  nowSec = Math.floor(performance.now() / 1000);
+
   /** A poll() or arm() threw; the pollable has been removed. */
   onError: ((error: unknown, pollable: Pollable) => void) | undefined;
 
@@ -109,7 +115,11 @@ export class PollLoop {
   /** One step of a fabric: poll what is active, serve events; block only when all is armed. Returns frames served. */
   step(maxBlockMs: number): number {
     const frames = this.turn();
-    this.#events.dispatch(this.activeCount > 0 ? 0 : maxBlockMs);
+    if (this.activeCount > 0) this.#events.dispatch(0);
+    else {
+      this.#events.dispatch(maxBlockMs);
+      this.nowSec = Math.floor(performance.now() / 1000);
+    }
     return frames;
   }
 
@@ -136,6 +146,7 @@ export class PollLoop {
   #armIdle(): void {
     const active = this.#active;
     const nowUs = performance.now() * 1000;
+    this.nowSec = Math.floor(nowUs / 1e6);
     let kept = 0;
     // entries that arm() activates meanwhile are appended, and visited
     for (let i = 0; i < active.length; i++) {
@@ -148,7 +159,7 @@ export class PollLoop {
       else if (nowUs - entry.lastWorkUs >= this.#spinUs && this.#arm(entry)) continue;
       active[kept++] = entry;
     }
-    active.length = kept;
+    if (kept < active.length) active.length = kept;
   }
 
   /** True if the entry is armed, or gone: it leaves #active. */

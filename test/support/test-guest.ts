@@ -25,6 +25,8 @@ export interface TestGuestOptions {
   rxBuffers?: number;
   mac?: Uint8Array;
   mtu?: number;
+  /** bytes of each transmit buffer */
+  txBufLen?: number;
 }
 
 export class TestGuest {
@@ -37,6 +39,7 @@ export class TestGuest {
   /** offset of guest-physical 0 in the window */
   readonly base: number;
   readonly rxBufLen: number;
+  readonly #txBufLen: number;
   interrupts = [0, 0];
   readonly #rxBufGpa: number;
   readonly #txBufGpa: number;
@@ -47,6 +50,7 @@ export class TestGuest {
   constructor(runtime: TestRuntime, options: TestGuestOptions) {
     const { backend, name = 'nic', features = VIRTIO_F_VERSION_1 | VIRTIO_NET_F_MRG_RXBUF, queueSize = 64 } = options;
     const { rxBufLen = 2048, rxBuffers = queueSize, mac = Uint8Array.of(2, 0, 0, 0, 0, 1), mtu } = options;
+    this.#txBufLen = options.txBufLen ?? 66 * 1024;
     this.rxBufLen = rxBufLen;
     this.#queueSize = queueSize;
     this.device = new VirtioNet({
@@ -59,7 +63,7 @@ export class TestGuest {
     const rings = Math.ceil(ringBytes(queueSize) / 4096) * 4096;
     this.#rxBufGpa = 4096 + 2 * rings;
     this.#txBufGpa = this.#rxBufGpa + queueSize * rxBufLen;
-    const size = Math.ceil((this.#txBufGpa + queueSize * TX_SLOT) / 4096) * 4096;
+    const size = Math.ceil((this.#txBufGpa + queueSize * this.#txBufLen) / 4096) * 4096;
     const fd = memfdCreate('test-guest', 0);
     ftruncate(fd.number, size);
     this.memory = new GuestMemory(runtime.windows);
@@ -108,9 +112,9 @@ export class TestGuest {
     this.#rxGpaOfHead.set(this.rx.add([{ gpa, len: this.rxBufLen, writable: true }]), gpa);
   }
 
-  /** guest-physical address of a transmit slot: 64 KiB and a bit each, in turn */
+  /** guest-physical address of the next transmit buffer, in turn */
   txSlot(): number {
-    const gpa = this.#txBufGpa + (this.#nextTxSlot++ % this.#queueSize) * TX_SLOT;
+    const gpa = this.#txBufGpa + (this.#nextTxSlot++ % this.#queueSize) * this.#txBufLen;
     return gpa;
   }
 
@@ -171,8 +175,6 @@ export class TestGuest {
     this.memory.close();
   }
 }
-
-const TX_SLOT = 66 * 1024;
 
 /** An Ethernet frame with the given addresses (last byte of 02:00:00:00:00:xx) and length. */
 export function etherFrame(dst: number, src: number, length = 60, fill = 0): Uint8Array {

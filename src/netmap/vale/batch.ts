@@ -25,9 +25,9 @@ export class FrameBatch {
   readonly pieces = new Uint16Array(BATCH_RECORDS);
   /** bytes of the Ethernet frame */
   readonly len = new Uint32Array(BATCH_RECORDS);
-  readonly hdr0 = new Uint32Array(BATCH_RECORDS);
-  readonly hdr1 = new Uint32Array(BATCH_RECORDS);
-  readonly hdr2 = new Uint32Array(BATCH_RECORDS);
+  readonly hdr0 = new Int32Array(BATCH_RECORDS);
+  readonly hdr1 = new Int32Array(BATCH_RECORDS);
+  readonly hdr2 = new Int32Array(BATCH_RECORDS);
   /** OFFLOAD_* that the frame asks of its receiver */
   readonly needs = new Uint8Array(BATCH_RECORDS);
   /** index of the port that sent it */

@@ -55,9 +55,9 @@ export class FrameRing {
     if (at < 0) return false;
     const { window, off: base } = this.#mapping;
     const w = (base + at) >>> 2;
-    window.u32[w] = hdr0;
-    window.u32[w + 1] = hdr1;
-    window.u32[w + 2] = hdr2;
+    window.i32[w] = hdr0;
+    window.i32[w + 1] = hdr1;
+    window.i32[w + 2] = hdr2;
     const dst = this.#dst;
     dst.clear();
     dst.push(window.index, base + at, RING_HDR_LEN + frameLen);

@@ -8,7 +8,7 @@
 import type { CounterSet } from '../../engine/counters.js';
 import { copyPiece, copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { WindowPool } from '../../memory/window.js';
+import type { Window, WindowPool } from '../../memory/window.js';
 import { BATCH_RECORDS, type FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
@@ -100,7 +100,7 @@ export class ValePort {
       // the destination is contiguous
       const dst = windows[iov.win[0]!]!;
       const at = iov.off[0]!;
-      this.#writeHeader(dst.u8, dst.u32, at, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
+      this.#writeHeader(dst, at, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
       if (batch.pieces[i] === 1) {
         const src = windows[batch.win[p]!]!;
         if (src === dst) dst.kernel.copy(at + hdrLen, batch.off[p]!, len);
@@ -180,7 +180,7 @@ export class ValePort {
     }
     const { window, frameOff } = ring;
     const w = frameOff >>> 2;
-    this.#scatterHeader(iov, window.u32[w]!, window.u32[w + 1]!, window.u32[w + 2]!);
+    this.#scatterHeader(iov, window.i32[w]!, window.i32[w + 1]!, window.i32[w + 2]!);
     this.#ringWin[0] = window.index;
     this.#ringOff[0] = frameOff + RING_HDR_LEN;
     this.#ringLen[0] = len;
@@ -194,16 +194,17 @@ export class ValePort {
   readonly #ringLen = new Uint32Array(1);
 
   /** num_buffers is left 0: it is the frontend's (VirtIO 1.2 §5.1.6.4). */
-  #writeHeader(u8: Uint8Array, u32: Uint32Array, at: number, hdr0: number, hdr1: number, hdr2: number): void {
+  #writeHeader(dst: Window, at: number, hdr0: number, hdr1: number, hdr2: number): void {
     const hdrLen = this.vnetHdrLen;
     if (hdrLen === 12 && (at & 3) === 0) {
+      const { i32 } = dst;
       const w = at >>> 2;
-      u32[w] = hdr0;
-      u32[w + 1] = hdr1;
-      u32[w + 2] = hdr2;
+      i32[w] = hdr0;
+      i32[w + 1] = hdr1;
+      i32[w + 2] = hdr2;
       return;
     }
-    for (let i = 0; i < hdrLen; i++) u8[at + i] = headerByte(i, hdr0, hdr1, hdr2);
+    for (let i = 0; i < hdrLen; i++) dst.u8[at + i] = headerByte(i, hdr0, hdr1, hdr2);
   }
 
   /** Writes the header to the front of a list of any shape. */

@@ -59,20 +59,19 @@ export class ValeSwitch {
   #pieces = 0;
   /** frames of the batch that were sent; behind them are those that completion made */
   #sent = 0;
+  /** ports with frames to deliver; the first touchedCount are meant */
   readonly #touched: ValePort[] = [];
+  #touchedCount = 0;
   #delivering = false;
   readonly #offloader: Offloader;
   // frames sent while a burst is delivered: one ring fills while the other is forwarded
   #deferred: FrameRing;
   #forwarding: FrameRing;
   readonly #header = new Uint8Array(12);
-  readonly #headerWords = new Uint32Array(this.#header.buffer);
-  readonly #ether = new Uint8Array(ETH_HDR_LEN);
-  // destination and source of the frame in hand, as the table splits them
-  #dstLo = 0;
-  #dstHi = 0;
-  #srcLo = 0;
-  #srcHi = 0;
+  readonly #headerWords = new Int32Array(this.#header.buffer);
+  /** the first 12 bytes of the frame in hand, for one whose pieces are odd */
+  readonly #addresses = new Int32Array(3);
+  readonly #addressBytes = new Uint8Array(this.#addresses.buffer);
 
   constructor(
     runtime: Runtime,
@@ -82,7 +81,7 @@ export class ValeSwitch {
     this.#runtime = runtime;
     this.#pool = runtime.windows;
     this.#table = new ForwardingTable(options.tableEntries, options.maxAge);
-    this.#clock = options.clock ?? (() => Math.floor(performance.now() / 1000));
+    this.#clock = options.clock ?? (() => runtime.loop.nowSec);
     this.#offloader = new Offloader(runtime.windows);
     this.#deferred = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
     this.#forwarding = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
@@ -176,7 +175,7 @@ export class ValeSwitch {
           return iov.total;
         }
         // of the flags only NEEDS_CSUM is a driver's to set
-        hdr0 &= 0xffffff01;
+        hdr0 &= ~0xfe;
         hdr1 = this.#headerWords[1]!;
         hdr2 = this.#headerWords[2]! & 0xffff;
         needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
@@ -208,53 +207,73 @@ export class ValeSwitch {
       }
     } finally {
       // a receive callback that throws is its user's fault, and must not wedge the switch
-      for (const port of this.#touched) port.forget();
+      for (let k = 0; k < this.#touchedCount; k++) this.#touched[k]!.forget();
+      this.#touchedCount = 0;
       this.#batch.truncate(0);
       this.#pieces = 0;
-      this.#touched.length = 0;
       this.#delivering = false;
     }
   }
 
   #forwardBatch(): void {
     const batch = this.#batch;
-    const { values } = this.counters;
     const table = this.#table;
+    const ports = this.#ports;
+    const { windows } = this.#pool;
     const now = this.#clock();
     const sent = batch.count;
+    let unicast = 0;
+    let unknown = 0;
+    let multicast = 0;
     this.#sent = sent;
     for (let i = 0; i < sent; i++) {
-      const port = this.#ports[batch.source[i]!];
+      const port = ports[batch.source[i]!];
       if (port === undefined) continue;
-      this.#readAddresses(i);
+      // the addresses as signed words: small integers to the engine, whatever their value
+      const p = batch.firstPiece[i]!;
+      const off = batch.off[p]!;
+      const straight = batch.pieceLen[p]! >= 12 && (off & 3) === 0;
+      if (!straight) this.#gatherAddresses(p);
+      const words = straight ? windows[batch.win[p]!]!.i32 : this.#addresses;
+      const w = straight ? off >>> 2 : 0;
+      const dstLo = words[w]!;
+      const middle = words[w + 1]!;
+      const last = words[w + 2]!;
+      const srcLo = (middle >>> 16) | (last << 16);
+      const srcHi = last >>> 16;
       const { index } = port;
-      if ((this.#srcLo & 1) === 0 && !table.relearn(port.sourceHint, this.#srcHi, this.#srcLo, index, now))
-        port.sourceHint = table.learn(this.#srcHi, this.#srcLo, index, now);
-      if ((this.#dstLo & 1) !== 0) {
-        values[S.flooded_multicast]!++;
+      if ((srcLo & 1) === 0 && !table.relearn(port.sourceHint, srcHi, srcLo, index, now))
+        port.sourceHint = table.learn(srcHi, srcLo, index, now);
+      if ((dstLo & 1) !== 0) {
+        multicast++;
         this.#flood(i, port);
         continue;
       }
+      const dstHi = middle & 0xffff;
       let entry = port.destinationHint;
-      if (!table.holds(entry, this.#dstHi, this.#dstLo, now)) {
-        entry = table.find(this.#dstHi, this.#dstLo, now);
+      if (!table.holds(entry, dstHi, dstLo, now)) {
+        entry = table.find(dstHi, dstLo, now);
         if (entry < 0) {
-          values[S.flooded_unknown]!++;
+          unknown++;
           this.#flood(i, port);
           continue;
         }
         port.destinationHint = entry;
       }
-      const dst = this.#ports[table.portOf(entry)]!;
+      const dst = ports[table.portOf(entry)]!;
       if (dst === port) port.counters.values[P.tx_drop_self]!++;
       else {
-        values[S.unicast]!++;
+        unicast++;
         this.#enqueue(i, port, dst);
       }
     }
     this.#deliver();
     batch.truncate(0);
     this.#pieces = 0;
+    const { values } = this.counters;
+    values[S.unicast]! += unicast;
+    values[S.flooded_unknown]! += unknown;
+    values[S.flooded_multicast]! += multicast;
     values[S.learned] = table.learned;
     values[S.moved] = table.moved;
     values[S.evicted] = table.evicted;
@@ -271,13 +290,13 @@ export class ValeSwitch {
   #enqueue(i: number, port: ValePort, dst: ValePort): void {
     const batch = this.#batch;
     if ((batch.needs[i]! & ~dst.rxOffloads) === 0) {
-      if (dst.enqueue(batch, i)) this.#touched.push(dst);
+      if (dst.enqueue(batch, i)) this.#touched[this.#touchedCount++] = dst;
       return;
     }
     if (batch.convertedFirst[i]! < 0 && !this.#complete(i, port)) return;
     const first = batch.convertedFirst[i]!;
     const end = first + batch.convertedCount[i]!;
-    for (let k = first; k < end; k++) if (dst.enqueue(batch, k)) this.#touched.push(dst);
+    for (let k = first; k < end; k++) if (dst.enqueue(batch, k)) this.#touched[this.#touchedCount++] = dst;
   }
 
   /** Makes the records of frame `i` completed in software. False if it was dropped. */
@@ -303,8 +322,8 @@ export class ValeSwitch {
   /** Hands every touched port its frames; afterwards only the frames that were sent are left in the batch. */
   #deliver(): void {
     const touched = this.#touched;
-    for (let k = 0; k < touched.length; k++) touched[k]!.deliver();
-    touched.length = 0;
+    for (let k = 0; k < this.#touchedCount; k++) touched[k]!.deliver();
+    this.#touchedCount = 0;
     if (this.#batch.count > this.#sent) {
       this.#batch.truncate(this.#sent);
       this.#offloader.reset();
@@ -317,11 +336,11 @@ export class ValeSwitch {
     const off = iov.off[0]!;
     const words = this.#headerWords;
     if (iov.len[0]! >= 12 && (off & 3) === 0) {
-      const { u32 } = windows[iov.win[0]!]!;
+      const { i32 } = windows[iov.win[0]!]!;
       const w = off >>> 2;
-      words[0] = u32[w]!;
-      words[1] = u32[w + 1]!;
-      words[2] = u32[w + 2]!;
+      words[0] = i32[w]!;
+      words[1] = i32[w + 1]!;
+      words[2] = i32[w + 2]!;
       return;
     }
     let k = 0;
@@ -335,37 +354,19 @@ export class ValeSwitch {
     }
   }
 
-  /** Reads destination and source address of frame `i`. */
-  #readAddresses(i: number): void {
-    const batch = this.#batch;
-    const p = batch.firstPiece[i]!;
-    const off = batch.off[p]!;
-    const window = this.#pool.windows[batch.win[p]!]!;
-    if (batch.pieceLen[p]! >= 12 && (off & 3) === 0) {
-      const { u32 } = window;
-      const w = off >>> 2;
-      const middle = u32[w + 1]!;
-      const last = u32[w + 2]!;
-      this.#dstLo = u32[w]!;
-      this.#dstHi = middle & 0xffff;
-      this.#srcLo = ((middle >>> 16) | (last << 16)) >>> 0;
-      this.#srcHi = last >>> 16;
-      return;
-    }
-    const b = this.#ether;
+  /** Collects the first 12 bytes of the frame that begins at piece `p`. */
+  #gatherAddresses(p: number): void {
+    const { win, off, pieceLen } = this.#batch;
+    const bytes = this.#addressBytes;
     let k = p;
     let at = 0;
     for (let n = 0; n < 12; n++) {
-      while (at === batch.pieceLen[k]!) {
+      while (at === pieceLen[k]!) {
         k++;
         at = 0;
       }
-      b[n] = this.#pool.windows[batch.win[k]!]!.u8[batch.off[k]! + at++]!;
+      bytes[n] = this.#pool.windows[win[k]!]!.u8[off[k]! + at++]!;
     }
-    this.#dstLo = (b[0]! | (b[1]! << 8) | (b[2]! << 16) | (b[3]! << 24)) >>> 0;
-    this.#dstHi = b[4]! | (b[5]! << 8);
-    this.#srcLo = (b[6]! | (b[7]! << 8) | (b[8]! << 16) | (b[9]! << 24)) >>> 0;
-    this.#srcHi = b[10]! | (b[11]! << 8);
   }
 
   // ---- frames sent from within a receive callback ----
@@ -380,14 +381,14 @@ export class ValeSwitch {
     const ring = this.#deferred;
     this.#deferred = this.#forwarding;
     this.#forwarding = ring;
-    const { u32, index } = ring.window;
+    const { i32, index } = ring.window;
     while (ring.count > 0) {
       const w = ring.frameOff >>> 2;
-      const hdr0 = u32[w]!;
-      const hdr2 = u32[w + 2]!;
+      const hdr0 = i32[w]!;
+      const hdr2 = i32[w + 2]!;
       const needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
       const off = ring.frameOff + RING_HDR_LEN;
-      this.#batch.addPiece(hdr2 >>> 16, index, off, ring.frameLen, hdr0, u32[w + 1]!, hdr2 & 0xffff, needs);
+      this.#batch.addPiece(hdr2 >>> 16, index, off, ring.frameLen, hdr0, i32[w + 1]!, hdr2 & 0xffff, needs);
       // its bytes stay: nothing is written to this ring before the batch is delivered
       ring.shift();
     }
@@ -395,9 +396,9 @@ export class ValeSwitch {
 
   #dropDeferred(): void {
     const ring = this.#deferred;
-    const { u32 } = ring.window;
+    const { i32 } = ring.window;
     while (ring.count > 0) {
-      const port = this.#ports[u32[(ring.frameOff >>> 2) + 2]! >>> 16];
+      const port = this.#ports[i32[(ring.frameOff >>> 2) + 2]! >>> 16];
       if (port !== undefined) port.counters.values[P.tx_drop_loop]!++;
       ring.shift();
     }

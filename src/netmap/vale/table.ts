@@ -2,8 +2,8 @@
  * The learning table of a VALE switch: MAC address to port, with ageing.
  *
  * Set-associative: a hash names a bucket of WAYS entries. A full bucket gives up its stalest entry.
- * An address is two integers, as little-endian loads give them: `lo` its first four bytes, `hi` the
- * other two.
+ * An address is two integers, as little-endian loads give them: `lo` its first four bytes, signed,
+ * `hi` the other two.
  *
  * Unlike netmap's table it forgets (ageing, flush of a port that detaches) and relearns at once when
  * an address shows up on another port.
@@ -13,7 +13,7 @@ const NO_PORT = 255;
 
 export class ForwardingTable {
   readonly #buckets: number;
-  readonly #lo: Uint32Array;
+  readonly #lo: Int32Array;
   readonly #hi: Uint32Array;
   readonly #port: Uint8Array;
   /** second of the switch's clock when a frame last came from the address */
@@ -30,7 +30,7 @@ export class ForwardingTable {
     readonly maxAge = 300,
   ) {
     this.#buckets = entries / WAYS;
-    this.#lo = new Uint32Array(entries);
+    this.#lo = new Int32Array(entries);
     this.#hi = new Uint32Array(entries);
     this.#port = new Uint8Array(entries).fill(NO_PORT);
     this.#seen = new Uint32Array(entries);
