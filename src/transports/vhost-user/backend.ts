@@ -30,6 +30,8 @@ export interface BackendOptions {
   device: VirtioDevice;
   /** refuse guest memory that its owner could shorten */
   strictMemory: boolean;
+  /** offer INBAND_NOTIFICATIONS */
+  inbandNotifications: boolean;
   /** something that no request can be blamed for, for the log */
   warn: (message: string) => void;
 }
@@ -38,6 +40,8 @@ export class Backend implements VringOwner {
   readonly runtime: Runtime;
   readonly device: VirtioDevice;
   readonly rings: readonly Vring[];
+  /** protocol features offered */
+  readonly offered: number;
   readonly table: MemoryTable;
   readonly warn: (message: string) => void;
   readonly #strictMemory: boolean;
@@ -48,11 +52,13 @@ export class Backend implements VringOwner {
   #channel: BackendChannel | undefined;
 
   constructor(options: BackendOptions) {
-    const { runtime, device, strictMemory, warn } = options;
+    const { runtime, device, strictMemory, inbandNotifications, warn } = options;
     this.runtime = runtime;
     this.device = device;
     this.warn = warn;
     this.#strictMemory = strictMemory;
+    this.offered =
+      offeredProtocolFeatures | (inbandNotifications ? 1 << VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS : 0);
     this.table = new MemoryTable({
       windows: runtime.windows,
       strict: strictMemory,
@@ -113,7 +119,7 @@ export class Backend implements VringOwner {
   }
 
   setProtocolFeatures(features: bigint): void {
-    const unknown = features & ~BigInt(offeredProtocolFeatures);
+    const unknown = features & ~BigInt(this.offered);
     if (unknown !== 0n) throw new NetbeError(`bits 0x${unknown.toString(16)} were not offered`, { code: 'EINVAL' });
     const accepted = Number(features);
     const has = (bit: number) => (accepted & (1 << bit)) !== 0;

@@ -153,7 +153,7 @@ export const handlers: ReadonlyMap<number, Handler> = new Map<number, Handler>([
   [M.VHOST_USER_SET_VRING_KICK, ringDescriptor((ring, fd) => ring.setKick(fd))],
   [M.VHOST_USER_SET_VRING_CALL, ringDescriptor((ring, fd) => ring.setCall(fd))],
   [M.VHOST_USER_SET_VRING_ERR, ringDescriptor((ring, fd) => ring.setErr(fd))],
-  [M.VHOST_USER_GET_PROTOCOL_FEATURES, answerU64(() => BigInt(M.offeredProtocolFeatures))],
+  [M.VHOST_USER_GET_PROTOCOL_FEATURES, answerU64((backend) => BigInt(backend.offered))],
   [M.VHOST_USER_SET_PROTOCOL_FEATURES, act((backend, message) => backend.setProtocolFeatures(message.u64(0)))],
   [M.VHOST_USER_SET_VRING_ENABLE, onRing(setEnabled)],
   [M.VHOST_USER_SEND_RARP, act((backend, message) => backend.device.announce(message.payload.slice(0, 6)))],

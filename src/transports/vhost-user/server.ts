@@ -27,6 +27,8 @@ export interface VhostUserOptions {
   mode: 'server' | 'client';
   /** refuse guest memory that its owner could shorten: touching what is gone would end this process */
   strictMemory?: boolean;
+  /** offer notifications through the socket instead of descriptors; slower, for front-ends that need them */
+  inbandNotifications?: boolean;
   /** between two attempts to connect, or to accept after an error, in milliseconds */
   reconnectMs?: number;
 }
@@ -148,7 +150,7 @@ export class VhostUserTransport {
   }
 
   #begin(socket: Fd): void {
-    const { runtime, device, strictMemory = false } = this.#options;
+    const { runtime, device, strictMemory = false, inbandNotifications = false } = this.#options;
     this.#listenHandle?.disable();
     try {
       this.#peerPid = peerCredentials(socket.number).pid;
@@ -156,6 +158,7 @@ export class VhostUserTransport {
         runtime,
         device,
         strictMemory,
+        inbandNotifications,
         socket,
         warn: (message) => this.#fault(message),
         onClose: (fault) => this.#ended(fault),

@@ -12,10 +12,11 @@ import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { VirtioDevice, VirtqueueAddresses } from '../../frontends/virtio-device.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { eventfdWrite, isEventfd } from '../../sys/eventfd.js';
-import { type Fd, fstat, setNonblock } from '../../sys/fd.js';
+import { isEventfd } from '../../sys/eventfd.js';
+import type { Fd } from '../../sys/fd.js';
 import type { BackendChannel } from './backend-channel.js';
 import type { Inflight } from './inflight.js';
+import { SignalFd } from './signal-fd.js';
 
 /** What a ring needs of its connection. */
 export interface VringOwner {
@@ -47,26 +48,6 @@ class KickPoller implements Pollable {
   disarm(): void {}
 }
 
-const S_IFMT = 0o170000;
-const S_IFIFO = 0o010000;
-
-/**
- * A descriptor to signal the driver with: an eventfd, or a pipe ("Support for platforms other than
- * Linux"; user-mode-linux uses one). Closes it and throws EINVAL for anything else.
- */
-function checkSignal(fd: Fd): Fd {
-  try {
-    if (!isEventfd(fd.number) && (fstat(fd.number).mode & S_IFMT) !== S_IFIFO)
-      throw new NetbeError('its descriptor is neither an eventfd nor a pipe', { code: 'EINVAL' });
-    // whoever shares it can undo this, fill its counter, and make the fabric wait: see docs/security
-    setNonblock(fd.number);
-    return fd;
-  } catch (error) {
-    fd.close();
-    throw error;
-  }
-}
-
 export class Vring {
   readonly #owner: VringOwner;
   #size = 0;
@@ -80,8 +61,8 @@ export class Vring {
   #kickHandle: MeventHandle | undefined;
   #poller: KickPoller | undefined;
   /** null: the driver polls; undefined: not told */
-  #callFd: Fd | null | undefined;
-  #errFd: Fd | undefined;
+  #callFd: SignalFd | null | undefined;
+  #errFd: SignalFd | undefined;
 
   constructor(
     owner: VringOwner,
@@ -146,7 +127,7 @@ export class Vring {
   setCall(fd: Fd | null): void {
     this.#callFd?.close();
     this.#callFd = undefined;
-    this.#callFd = fd === null ? null : checkSignal(fd);
+    this.#callFd = fd === null ? null : new SignalFd(fd);
     this.applyNotifier();
   }
 
@@ -155,10 +136,8 @@ export class Vring {
     const { device, inbandChannel } = this.#owner;
     const { index } = this;
     const fd = this.#callFd;
-    if (fd) {
-      const { number } = fd;
-      device.setNotifier(index, () => eventfdWrite(number));
-    } else if (fd === undefined && inbandChannel) device.setNotifier(index, () => inbandChannel.vringCall(index));
+    if (fd) device.setNotifier(index, () => fd.signal());
+    else if (fd === undefined && inbandChannel) device.setNotifier(index, () => inbandChannel.vringCall(index));
     else device.setNotifier(index, null);
   }
 
@@ -166,12 +145,12 @@ export class Vring {
   setErr(fd: Fd | null): void {
     this.#errFd?.close();
     this.#errFd = undefined;
-    this.#errFd = fd === null ? undefined : checkSignal(fd);
+    this.#errFd = fd === null ? undefined : new SignalFd(fd);
   }
 
   /** The device found the ring broken: tell the front-end. */
   signalBroken(): void {
-    if (this.#errFd) eventfdWrite(this.#errFd.number);
+    if (this.#errFd) this.#errFd.signal();
     else this.#owner.inbandChannel?.vringErr(this.index);
   }
 

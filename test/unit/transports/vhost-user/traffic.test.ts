@@ -28,8 +28,8 @@ function checkTraffic(fabric: TestFabric, from: VhostUserGuest, to: VhostUserGue
 
 function twoGuests(t: TestContext, a: Style, b: Style): [TestFabric, VhostUserGuest, VhostUserGuest] {
   const fabric = new TestFabric(t);
-  const first = fabric.nic('vm1');
-  const second = fabric.nic('vm2');
+  const first = fabric.nic('vm1', { inbandNotifications: a === 'uml-inband' });
+  const second = fabric.nic('vm2', { inbandNotifications: b === 'uml-inband' });
   return [fabric, fabric.guest(first, { style: a }), fabric.guest(second, { style: b })];
 }
 
