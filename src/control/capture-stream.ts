@@ -106,10 +106,11 @@ export class CaptureStream implements AsyncIterableIterator<Uint8Array> {
     return out.subarray(0, at);
   }
 
-  #end(ring: FrameRingConsumer): IteratorResult<Uint8Array> {
+  async #end(ring: FrameRingConsumer): Promise<IteratorResult<Uint8Array>> {
     this.#done = true;
-    const { failure } = this.#host;
-    if (failure) throw failure;
+    // a fabric that fails ends its captures, too: an answer, or none, tells the two apart
+    await this.#host.call('stopCapture', this.#port, this.#id).catch(() => {});
+    if (this.#host.failure) throw this.#host.failure;
     const out = new Uint8Array(256);
     const nowMs = Date.now();
     const { dropped } = ring;

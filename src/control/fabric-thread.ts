@@ -49,13 +49,18 @@ const log: Log = { debug: logger('debug'), info: logger('info'), warn: logger('w
 async function run(): Promise<void> {
   const core = new FabricCore({ log, poll: start.poll, strictMemory: start.strictMemory });
   // an exception in a backend's own promise or timer ends this thread: sockets and memory go first
-  process.on('uncaughtExceptionMonitor', () => close(core));
+  process.on('uncaughtExceptionMonitor', () => {
+    crashed = true;
+    close(core);
+  });
   try {
     for (const url of start.backends) await loadBackendModule(url);
     const { mevent, counters } = core.runtime;
     counters.onDirectoryChange = () => {
       directoryChanged = true;
     };
+    mevent.onWake = endOfSteps;
+    mevent.addTimer(NODE_TURN_MS, endOfSteps);
     post({ type: 'ready', wakeFd: mevent.wakeFd, counterBuffer: counters.buffer });
     await serve(core);
   } finally {
@@ -63,7 +68,15 @@ async function run(): Promise<void> {
   }
 }
 
+/** the main thread learns the reason from Node */
+let crashed = false;
 let directoryChanged = false;
+// calls may have come while modules were loaded
+let nodeTurnDue = true;
+
+function endOfSteps(): void {
+  nodeTurnDue = true;
+}
 
 function close(core: FabricCore): void {
   core.close();
@@ -72,15 +85,6 @@ function close(core: FabricCore): void {
 }
 
 async function serve(core: FabricCore): Promise<void> {
-  const { mevent } = core.runtime;
-  // calls may have come while modules were loaded
-  let nodeTurnDue = true;
-  mevent.onWake = () => {
-    nodeTurnDue = true;
-  };
-  mevent.addTimer(NODE_TURN_MS, () => {
-    nodeTurnDue = true;
-  });
   for (;;) {
     while (!nodeTurnDue) core.step(-1);
     nodeTurnDue = false;
@@ -125,7 +129,7 @@ setThreadName('netbe-fabric');
 try {
   await run();
 } catch (error) {
-  post({ type: 'failed', error: toNetbeError(error).toJSON() });
+  if (!crashed) post({ type: 'failed', error: toNetbeError(error).toJSON() });
 } finally {
   port.close();
 }

@@ -28,12 +28,14 @@ export class LocalHost implements FabricHost {
   readonly #core: FabricCore;
   readonly #onExit: ExitListener;
   readonly #running: Promise<void>;
+  readonly #forgetExit: () => void;
   #stopping = false;
   #failure: NetbeError | undefined;
 
   constructor(options: LocalHostOptions) {
     this.#core = new FabricCore(options);
     this.#onExit = options.onExit;
+    this.#forgetExit = atExit(() => this.#core.close());
     this.#running = this.#run();
   }
 
@@ -71,7 +73,6 @@ export class LocalHost implements FabricHost {
     const { mevent, loop } = this.#core.runtime;
     // the constructor's caller gets its object first
     await nodeTurn();
-    const forgetExit = atExit(() => this.#core.close());
     try {
       while (!this.#stopping) {
         if (loop.activeCount === 0) await mevent.whenReady();
@@ -84,7 +85,7 @@ export class LocalHost implements FabricHost {
       this.#failure = toNetbeError(error);
       this.#stopping = true;
     }
-    forgetExit();
+    this.#forgetExit();
     this.#core.close();
     this.#onExit(this.#failure);
   }

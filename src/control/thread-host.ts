@@ -78,6 +78,8 @@ export class ThreadHost implements FabricHost {
       name: 'netbe-fabric',
       workerData: { port: port2, start },
       transferList: [port2],
+      // what is for code on the command line (node -e) is an error for a worker
+      ...(process.execArgv.some((arg) => arg.startsWith('--input-type')) ? { execArgv: [] } : {}),
     });
     port1.on('message', (message: ThreadMessage) => this.#receive(message));
     this.#worker.on('error', (error) => this.#fail(error));
