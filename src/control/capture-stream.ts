@@ -7,6 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { createFrameRing, FrameRingConsumer } from '../engine/frame-ring.js';
+import { usageError } from '../errors.js';
 import {
   beginPacket,
   endPacket,
@@ -19,22 +20,27 @@ import {
 import type { FabricHost } from './fabric-host.js';
 import { netbeVersion } from './version.js';
 
-const RING_BYTES = 8 * 2 ** 20;
 const CHUNK_BYTES = 256 * 1024;
 const EMPTY_WAIT_MS = 10;
 
 export interface CaptureOptions {
-  /** bytes of each frame that are kept at most (default: all) */
+  /** bytes of each frame that are kept at most, 1 to 131072 (default: all) */
   snapLen?: number;
+  /** memory for frames that wait to be read, a power of two from 4 KiB to 1 GiB (default: 8 MiB) */
+  ringBytes?: number;
 }
 
+/** more than any frame has */
 const MAX_SNAP_LEN = 2 ** 17;
+const DEFAULT_RING_BYTES = 8 * 2 ** 20;
+
 let nextId = 1;
 
 export class CaptureStream implements AsyncIterableIterator<Uint8Array> {
   readonly #host: FabricHost;
   readonly #port: string;
   readonly #snapLen: number;
+  readonly #ringBytes: number;
   readonly #id = nextId++;
   #ring: FrameRingConsumer | undefined;
   #received = 0;
@@ -46,7 +52,11 @@ export class CaptureStream implements AsyncIterableIterator<Uint8Array> {
   constructor(host: FabricHost, port: string, options: CaptureOptions = {}) {
     this.#host = host;
     this.#port = port;
-    this.#snapLen = options.snapLen ?? MAX_SNAP_LEN;
+    const { snapLen = MAX_SNAP_LEN, ringBytes = DEFAULT_RING_BYTES } = options;
+    if (!Number.isInteger(snapLen) || snapLen < 1 || snapLen > MAX_SNAP_LEN)
+      throw usageError(`snapLen ${snapLen} is not a number from 1 to ${MAX_SNAP_LEN}`, String(snapLen));
+    this.#snapLen = snapLen;
+    this.#ringBytes = ringBytes;
   }
 
   [Symbol.asyncIterator](): this {
@@ -76,7 +86,7 @@ export class CaptureStream implements AsyncIterableIterator<Uint8Array> {
   }
 
   async #begin(): Promise<Uint8Array> {
-    const buffer = createFrameRing(RING_BYTES);
+    const buffer = createFrameRing(this.#ringBytes);
     await this.#host.call('startCapture', this.#port, this.#id, buffer, this.#snapLen);
     this.#ring = new FrameRingConsumer(buffer);
     if (this.#stop.signal.aborted) await this.return();

@@ -6,6 +6,7 @@
  * consumer's, the rest the producer's; each side stores only its own count, after it has written or
  * read the bytes. A record never wraps: one that does not fit before the end begins at the start.
  */
+import { usageError } from '../errors.js';
 import type { Iovec } from '../memory/iovec.js';
 import type { Window } from '../memory/window.js';
 
@@ -31,7 +32,7 @@ export const MIN_FRAME_RING_BYTES = 4096;
 /** Memory for a ring of `byteLength`, a power of two. A frame that needs more than half of it is never taken. */
 export function createFrameRing(byteLength: number): SharedArrayBuffer {
   if (byteLength < MIN_FRAME_RING_BYTES || byteLength > 2 ** 30 || (byteLength & (byteLength - 1)) !== 0)
-    throw new RangeError(`a frame ring of ${byteLength} bytes: a power of two from 4096 to 2^30 is needed`);
+    throw usageError(`a ring of ${byteLength} bytes: it must be a power of two from 4096 to 2^30`, String(byteLength));
   return new SharedArrayBuffer(CONTROL_BYTES + byteLength);
 }
 
