@@ -19,9 +19,9 @@ for word in $cmdline; do
   case $word in netbe.port=*) port=${word#*=} ;; esac
 done
 
-# Before any NIC appears: a quiet network, so that tests may count frames.
-[ ! -d /proc/sys/net/ipv6 ] || echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6
 while read -r module; do insmod "/modules/$module.ko"; done < /modules/boot
+# A quiet network, so that tests may count frames: who wants IPv6 switches it on for an interface.
+for conf in /proc/sys/net/ipv6/conf/*; do [ ! -d "$conf" ] || echo 1 > "$conf/disable_ipv6"; done
 ip link set lo up
 
 stty -F "/dev/$port" raw -echo

@@ -203,6 +203,7 @@ function aptConf(dir: string, arch: string): string {
     'APT::Architecture': arch,
     'APT::Install-Recommends': 'false',
     'APT::Sandbox::User': 'root',
+    'APT::Update::Error-Mode': 'any',
     'Acquire::Languages': 'none',
     'Acquire::Retries': '3',
     'Acquire::http::Timeout': '30',

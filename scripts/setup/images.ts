@@ -13,13 +13,13 @@ import { CpioArchive } from './cpio.js';
 import { unpackKernel } from './vmlinux.js';
 
 /** Raised when the code below makes something else of the same inputs */
-const buildVersion = '1';
+const buildVersion = '2';
 
 // this file runs from dist/scripts/setup; the init script is not compiled and stays where it is
 const initScript = fileURLToPath(new URL('../../../scripts/guest/init.sh', import.meta.url));
 
 /** Modules loaded at boot, in this order, each after those it needs; what a kernel has built in has no file. */
-const bootModules = ['virtio_pci', 'virtio_mmio', 'virtio_net'];
+const bootModules = ['ipv6', 'virtio_pci', 'virtio_mmio', 'virtio_net'];
 /** Modules that a test may load */
 const extraModules = ['pktgen', '8021q'];
 

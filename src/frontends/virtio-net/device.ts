@@ -170,7 +170,7 @@ export class VirtioNet implements VirtioDevice, Pollable {
   }
 
   setQueueBase(index: number, availIdx: number): void {
-    this.#queue(index).vq.availIdx = availIdx & 0xffff;
+    this.#queue(index).vq.setBase(availIdx);
   }
 
   startQueue(index: number): void {
@@ -236,7 +236,7 @@ export class VirtioNet implements VirtioDevice, Pollable {
   reset(): void {
     for (const q of this.#queues) {
       q.vq.stop();
-      q.vq.availIdx = 0;
+      q.vq.setBase(0);
       q.size = 0;
       q.addresses = undefined;
       q.enabled = false;

@@ -140,14 +140,21 @@ export class Virtqueue {
     return undefined;
   }
 
-  /** Forgets the mappings; nothing of the ring is touched afterwards. */
+  /** Forgets the mappings and what was seen of the ring; nothing of it is touched afterwards. */
   stop(): void {
     this.started = false;
+    this.#availSeen = this.availIdx;
     this.#memory = undefined;
     this.#desc32 = NO_U32;
     this.#avail16 = NO_U16;
     this.#used16 = NO_U16;
     this.#used32 = NO_U32;
+  }
+
+  /** Next entry to take from the start on. The queue must be stopped. */
+  setBase(availIdx: number): void {
+    this.availIdx = availIdx & 0xffff;
+    this.#availSeen = this.availIdx;
   }
 
   /** Index in the used ring that the next chain will be returned at. */

@@ -22,10 +22,13 @@ export async function configure(guest: Guest, dev: string, options: InterfaceOpt
     // one that the device never offered is fixed: ethtool says so and goes on
     steps.push(`ethtool -K ${dev} ${offloadNames.map((n) => `${n} off`).join(' ')} >/dev/null 2>&1 || :`);
   }
-  if (options.address6 !== undefined) steps.push(`echo 0 >/proc/sys/net/ipv6/conf/${dev}/disable_ipv6`);
+  if (options.address6 !== undefined) {
+    const conf = `/proc/sys/net/ipv6/conf/${dev}`;
+    steps.push(`echo 0 >${conf}/accept_dad`, `echo 0 >${conf}/disable_ipv6`);
+  }
   steps.push(`ip link set ${dev} up`);
   if (options.address !== undefined) steps.push(`ip addr add ${options.address} dev ${dev}`);
-  if (options.address6 !== undefined) steps.push(`ip addr add ${options.address6} dev ${dev} nodad`);
+  if (options.address6 !== undefined) steps.push(`ip addr add ${options.address6} dev ${dev}`);
   await guest.sh(steps.join(' && '));
   await waitForCarrier(guest, dev, true);
 }

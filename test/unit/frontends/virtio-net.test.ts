@@ -81,6 +81,17 @@ describe('two guests on a VALE switch', () => {
     assert.equal(count('b', 'rx_drop_too_long'), 1);
   });
 
+  test('a queue that was reset is polled without a look at what its last driver left', () => {
+    const a = guest({ name: 'a' });
+    a.send(etherFrame(0xff, 1), etherFrame(0xff, 1));
+    a.queueFrame(etherFrame(0xff, 1));
+    a.tx.publish();
+    a.device.reset();
+    assert.equal(a.device.poll(), 0);
+    a.device.setQueueBase(TX_QUEUE, 1);
+    assert.equal(a.device.poll(), 0);
+  });
+
   test('frames that find no buffer wait in the port, in order, until the driver kicks', () => {
     const a = guest({ name: 'a' });
     const b = guest({ name: 'b', rxBuffers: 2 });
