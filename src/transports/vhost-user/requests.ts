@@ -108,7 +108,15 @@ function configRange(message: Message): { offset: number; size: number } {
 }
 
 function getConfig(backend: Backend, message: Message): Reply {
-  const { offset, size } = configRange(message);
+  let range: { offset: number; size: number };
+  try {
+    range = configRange(message);
+  } catch (error) {
+    // "back-end uses zero length of payload to indicate an error"
+    backend.warn(`GET_CONFIG: ${(error as Error).message}; refused`);
+    return { payload: new Uint8Array(0) };
+  }
+  const { offset, size } = range;
   // "payload size MUST match the front-end's request"
   const payload = message.payload.slice();
   backend.device.readConfig(offset, payload.subarray(M.CONFIG_HEADER_BYTES, M.CONFIG_HEADER_BYTES + size));
