@@ -6,7 +6,7 @@
  */
 import { NetbeError } from '../errors.js';
 import type { Iovec } from './iovec.js';
-import { type Mapping, WINDOW_BYTES, type WindowPool } from './window.js';
+import type { Mapping, WindowPool } from './window.js';
 
 /** One region as vhost-user describes it (VHOST_USER_SET_MEM_TABLE): lengths and addresses in bytes. */
 export interface RegionSpec {
@@ -49,9 +49,13 @@ export class GuestMemory {
   #ends = new Float64Array(0);
   #wins = new Uint8Array(0);
   #offs = new Float64Array(0);
-  #pieces: readonly Piece[] = [];
   /** piece of the last hit: most guests have one that matters */
   #last = 0;
+  /** the largest piece: guest-physical [mainStart, mainEnd) begins at mainOff in window mainWin (-1: none) */
+  mainStart = 0;
+  mainEnd = 0;
+  mainOff = 0;
+  mainWin = -1;
 
   constructor(pool: WindowPool) {
     this.#pool = pool;
@@ -202,18 +206,15 @@ export class GuestMemory {
 
   #flatten(): void {
     const pieces = this.#regions.flatMap((r) => r.pieces).sort((a, b) => b.size - a.size);
-    this.#pieces = pieces;
     this.#starts = Float64Array.from(pieces, (p) => p.gpa);
     this.#ends = Float64Array.from(pieces, (p) => p.gpa + p.size);
     this.#wins = Uint8Array.from(pieces, (p) => p.mapping.window.index);
     this.#offs = Float64Array.from(pieces, (p) => p.off);
     this.#last = 0;
+    const main = pieces[0];
+    this.mainStart = main?.gpa ?? 0;
+    this.mainEnd = main === undefined ? 0 : main.gpa + main.size;
+    this.mainOff = main?.off ?? 0;
+    this.mainWin = main?.mapping.window.index ?? -1;
   }
-
-  /** Longest piece, for messages. */
-  get pieceCount(): number {
-    return this.#pieces.length;
-  }
-
-  static readonly maxAddress = 2 ** 53 - WINDOW_BYTES;
 }

@@ -5,10 +5,12 @@
  * without its frame check sequence. All calls are made on the fabric's thread.
  *
  * Set-up (open, setCap) throws NetbeError. The data path (send, flush, peekRecvLen, recv, rxDiscard)
- * never throws and never allocates: it returns lengths, 0, or a negative errno.
+ * never throws and never allocates: it returns lengths, 0, or a negative errno. The three calls with
+ * Burst or recvReady in their names are optional, for backends that can do better than a frame a call.
  */
 import type { Runtime } from '../engine/runtime.js';
 import { usageError } from '../errors.js';
+import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
 
 /** Bytes of virtio-net header before a frame (VirtIO 1.2 §5.1.6): none, legacy, or with num_buffers. */
@@ -35,6 +37,12 @@ export interface NetBackend {
    */
   send(iov: Iovec): number;
 
+  /**
+   * Sends frames of a burst, entries `from` to `count`, as send() would one by one. Returns how many
+   * it took, from the first on: it stops at one that needs send(), for instance because of an offload.
+   */
+  sendBurst?(burst: Burst, from: number, count: number): number;
+
   /** End of a burst: everything sent so far is read, delivered or queued when this returns. */
   flush(): void;
 
@@ -46,6 +54,15 @@ export interface NetBackend {
    * `iov` is too short: then the frame is consumed and counted as rx_no_space.
    */
   recv(iov: Iovec): number;
+
+  /** How many frames recvBurst might hand over now; 0 when the next one needs recv(). */
+  recvReady?(): number;
+
+  /**
+   * Takes frames, one into each of the first `count` buffers of the burst, whose `done` becomes the
+   * frame's length. Returns how many: it stops at a frame that needs recv().
+   */
+  recvBurst?(burst: Burst, count: number): number;
 
   /** Drops the next frame, counted as rx_discarded. Returns its length, 0 when there is none. */
   rxDiscard(): number;

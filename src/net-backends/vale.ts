@@ -5,6 +5,7 @@
  * it: with their offloads untouched, or completed in software.
  */
 import { usageError } from '../errors.js';
+import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
 import type { ValePort } from '../netmap/vale/port.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
@@ -75,6 +76,18 @@ class Vale implements NetBackend {
 
   send(iov: Iovec): number {
     return this.#port.send(iov);
+  }
+
+  sendBurst(burst: Burst, from: number, count: number): number {
+    return this.#port.sendBurst(burst, from, count);
+  }
+
+  recvReady(): number {
+    return this.#port.recvReady();
+  }
+
+  recvBurst(burst: Burst, count: number): number {
+    return this.#port.recvBurst(burst, count);
   }
 
   flush(): void {

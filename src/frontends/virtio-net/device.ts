@@ -114,7 +114,7 @@ export class VirtioNet implements VirtioDevice, Pollable {
     }
     const { values } = this.counters;
     this.#receiver = new Receiver(this.#queues[RX_QUEUE].vq, values, runtime.windows, this.#backend);
-    this.#transmitter = new Transmitter(this.#queues[TX_QUEUE].vq, values, this.#backend);
+    this.#transmitter = new Transmitter(this.#queues[TX_QUEUE].vq, values, runtime.windows, this.#backend);
     this.#agree();
     runtime.loop.add(this);
     this.#backend.recvEnable();
@@ -256,6 +256,8 @@ export class VirtioNet implements VirtioDevice, Pollable {
     this.#runtime.loop.remove(this);
     this.#backend.recvDisable();
     this.#backend.close();
+    this.#receiver.close();
+    this.#transmitter.close();
     this.#runtime.counters.release(this.name);
   }
 

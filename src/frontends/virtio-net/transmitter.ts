@@ -3,14 +3,16 @@
  *
  * The backend reads the guest's buffers in place, so chains are returned after the burst's flush().
  */
+import { BURST_ENTRIES, Burst } from '../../memory/burst.js';
 import { Iovec, iovecSkip } from '../../memory/iovec.js';
+import type { WindowPool } from '../../memory/window.js';
 import { MAX_FRAME_LEN, type NetBackend } from '../../net-backends/net-backend.js';
 import { C, FIRST_FAULT } from './counters.js';
 import { MAX_SEGMENTS } from './receiver.js';
 import { POP_MALFORMED, type Virtqueue } from './virtqueue.js';
 
 /** chains taken in one poll */
-const BURST = 64;
+const BUDGET = BURST_ENTRIES;
 const ETHER_HDR_LEN = 14;
 
 export class Transmitter {
@@ -24,13 +26,23 @@ export class Transmitter {
 
   readonly #iov = new Iovec(MAX_SEGMENTS);
   readonly #bodyIov = new Iovec(MAX_SEGMENTS);
+  readonly #burst: Burst;
+  // of the burst in hand, for the counters
+  #frames = 0;
+  #bytes = 0;
 
   constructor(
     readonly vq: Virtqueue,
     readonly values: Float64Array,
+    windows: WindowPool,
     backend: NetBackend,
   ) {
+    this.#burst = new Burst(windows);
     this.backend = backend;
+  }
+
+  close(): void {
+    this.#burst.close();
   }
 
   /** Serves at most one burst, up to and including the backend's flush. Returns the chains taken. */
@@ -39,48 +51,87 @@ export class Transmitter {
   }
 
   #send(): number {
-    const { vq, backend, values, hdrLen, convert } = this;
+    const { vq, backend, values, convert } = this;
     const iov = this.#iov;
-    let frames = 0;
-    let bytes = 0;
+    this.#frames = 0;
+    this.#bytes = 0;
     let taken = 0;
-    for (; taken < BURST; taken++) {
+    while (taken < BUDGET) {
+      if (convert === 0 && backend.sendBurst !== undefined) {
+        const n = vq.popBurst(this.#burst, BUDGET - taken, false);
+        if (n > 0) {
+          const sent = this.#sendBurst(backend, n);
+          taken += sent;
+          if (sent < n) break;
+          continue;
+        }
+      }
       iov.clear();
       const head = vq.popReadable(iov);
-      if (head < 0) {
-        if (head !== POP_MALFORMED) break;
+      if (head === POP_MALFORMED) {
         values[C.tx_drop_malformed]!++;
         values[FIRST_FAULT + vq.fault]!++;
         vq.pushUsed(vq.malformedHead, 0);
-        continue;
-      }
-      const len = iov.total - hdrLen;
-      if (len < ETHER_HDR_LEN) values[C.tx_drop_runt]!++;
-      else if (len > MAX_FRAME_LEN) values[C.tx_drop_too_long]!++;
+      } else if (head < 0) break;
+      else if (this.#sendOne(iov)) vq.pushUsed(head, 0);
       else {
-        const sent = backend.send(convert === 0 ? iov : this.#behindHeader(iov, convert));
-        if (sent === 0) {
-          // the backend is full: the chain stays available, for the next poll
-          vq.unpop(1);
-          break;
-        }
-        if (sent > 0) {
-          frames++;
-          bytes += len;
-        } else values[C.tx_drop_backend]!++;
+        vq.unpop(1);
+        break;
       }
-      vq.pushUsed(head, 0);
+      taken++;
     }
     backend.flush();
-    values[C.tx_frames]! += frames;
-    values[C.tx_bytes]! += bytes;
+    values[C.tx_frames]! += this.#frames;
+    values[C.tx_bytes]! += this.#bytes;
     return taken;
+  }
+
+  /** Sends the first `n` buffers of the burst. Returns how many were taken; the rest is available again. */
+  #sendBurst(backend: NetBackend, n: number): number {
+    const { vq } = this;
+    const burst = this.#burst;
+    let from = 0;
+    for (;;) {
+      const k = backend.sendBurst!(burst, from, n);
+      this.#frames += k;
+      this.#bytes -= k * this.hdrLen;
+      from += k;
+      if (from === n) break;
+      // one that wants more than a burst can do
+      this.#iov.clear();
+      this.#iov.push(burst.window.index, burst.bufferOff(from), burst.bufferLen(from));
+      this.#bytes -= burst.bufferLen(from);
+      if (!this.#sendOne(this.#iov)) break;
+      burst.setDone(from++, 0);
+      if (from === n) break;
+    }
+    this.#bytes += burst.totalLen(from);
+    vq.pushBurst(burst, from, false);
+    vq.unpop(n - from);
+    return from;
+  }
+
+  /** Sends the frame in `iov`, or drops and counts it. False if the backend is full: it must be offered again. */
+  #sendOne(iov: Iovec): boolean {
+    const { values, convert } = this;
+    const len = iov.total - this.hdrLen;
+    if (len < ETHER_HDR_LEN) values[C.tx_drop_runt]!++;
+    else if (len > MAX_FRAME_LEN) values[C.tx_drop_too_long]!++;
+    else {
+      const sent = this.backend.send(convert === 0 ? iov : this.#behindHeader(iov, convert));
+      if (sent === 0) return false;
+      if (sent > 0) {
+        this.#frames++;
+        this.#bytes += len;
+      } else values[C.tx_drop_backend]!++;
+    }
+    return true;
   }
 
   #drop(): number {
     const { vq } = this;
     let taken = 0;
-    for (; taken < BURST; taken++) {
+    for (; taken < BUDGET; taken++) {
       this.#iov.clear();
       const head = vq.popReadable(this.#iov);
       if (head < 0 && head !== POP_MALFORMED) break;

@@ -9,9 +9,10 @@
  * reported by a negative code and may be returned to the driver; a ring that is broken (an available
  * index that jumps, a head beyond the table) is not served any further until the driver resets it.
  */
+import type { Burst } from '../../memory/burst.js';
 import type { GuestMemory, Place } from '../../memory/guest-memory.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { WindowPool } from '../../memory/window.js';
+import type { Window, WindowPool } from '../../memory/window.js';
 
 /** §2.7.5: this descriptor continues in `next` */
 export const VIRTQ_DESC_F_NEXT = 1;
@@ -89,6 +90,8 @@ export class Virtqueue {
   #used32 = NO_U32;
   #usedBase16 = 0;
   #usedBase32 = 0;
+  /** the window that all three parts are in, if they are in one: popBurst is for those */
+  #window: Window | undefined;
   #memory: GuestMemory | undefined;
   #windows: WindowPool;
   readonly #place: Place = { win: 0, off: 0 };
@@ -129,6 +132,7 @@ export class Virtqueue {
     this.#availBase16 = availBase16;
     this.#desc32 = descWindow.u32;
     this.#descBase32 = descBase32;
+    this.#window = descWindow === availWindow && availWindow === usedWindow ? descWindow : undefined;
     this.#memory = memory;
     this.size = size;
     this.#mask = size - 1;
@@ -145,6 +149,7 @@ export class Virtqueue {
     this.started = false;
     this.#availSeen = this.availIdx;
     this.#memory = undefined;
+    this.#window = undefined;
     this.#desc32 = NO_U32;
     this.#avail16 = NO_U16;
     this.#used16 = NO_U16;
@@ -199,6 +204,41 @@ export class Virtqueue {
   /** Likewise for a chain all of whose buffers the device writes. */
   popWritable(iov: Iovec): number {
     return this.#pop(iov, VIRTQ_DESC_F_WRITE);
+  }
+
+  /**
+   * Takes up to `max` chains of one buffer each (all readable, or all writable) into a burst. Returns
+   * how many; 0 also when the next one is of another shape: then popReadable or popWritable is for it.
+   */
+  popBurst(burst: Burst, max: number, writable: boolean): number {
+    const window = this.#window;
+    const memory = this.#memory;
+    if (window === undefined || window !== burst.window || memory!.mainWin !== window.index) return 0;
+    let count = (this.#availSeen - this.availIdx) & 0xffff;
+    if (count < max && this.#look()) count = (this.#availSeen - this.availIdx) & 0xffff;
+    if (count === 0) return 0;
+    const n = window.kernel.popChains(
+      this.#descBase32 << 2,
+      this.#availBase16 << 1,
+      this.#mask,
+      this.availIdx,
+      Math.min(count, max),
+      writable ? VIRTQ_DESC_F_WRITE : 0,
+      memory!.mainStart,
+      memory!.mainEnd,
+      memory!.mainOff,
+      MAX_CHAIN_BYTES,
+      burst.off,
+    );
+    this.availIdx = (this.availIdx + n) & 0xffff;
+    return n;
+  }
+
+  /** Returns the first `n` chains of a burst, with what is `done`; with `numBuffers`, sets that field to 1 in each. */
+  pushBurst(burst: Burst, n: number, numBuffers: boolean): void {
+    const { kernel } = burst.window;
+    kernel.pushChains(this.#usedBase32 << 2, this.#mask, this.#usedIdx, burst.off, n, numBuffers ? 1 : 0);
+    this.#usedIdx = (this.#usedIdx + n) & 0xffff;
   }
 
   /** Gives the last `count` chains back, as if they had not been taken. */

@@ -8,7 +8,9 @@
  *   hdr1  gso_size | csum_start << 16
  *   hdr2  csum_offset
  */
+import type { Burst } from '../../memory/burst.js';
 import type { Iovec } from '../../memory/iovec.js';
+import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 
 /** frames that ports send in one burst, at most */
 export const BATCH_FRAMES = 256;
@@ -21,22 +23,78 @@ export class FrameBatch {
   /** conversions already made of frame i: first record, and how many; -1: none yet */
   readonly convertedFirst = new Int32Array(BATCH_FRAMES);
   readonly convertedCount = new Int32Array(BATCH_FRAMES);
-  readonly firstPiece = new Uint16Array(BATCH_RECORDS);
-  readonly pieces = new Uint16Array(BATCH_RECORDS);
+  readonly firstPiece: Uint16Array;
+  readonly pieces: Uint16Array;
   /** bytes of the Ethernet frame */
-  readonly len = new Uint32Array(BATCH_RECORDS);
-  readonly hdr0 = new Int32Array(BATCH_RECORDS);
-  readonly hdr1 = new Int32Array(BATCH_RECORDS);
-  readonly hdr2 = new Int32Array(BATCH_RECORDS);
+  readonly len: Uint32Array;
+  readonly hdr0: Int32Array;
+  readonly hdr1: Int32Array;
+  readonly hdr2: Int32Array;
   /** OFFLOAD_* that the frame asks of its receiver */
-  readonly needs = new Uint8Array(BATCH_RECORDS);
+  readonly needs: Uint8Array;
   /** index of the port that sent it */
-  readonly source = new Uint8Array(BATCH_RECORDS);
+  readonly source: Uint8Array;
   // pieces of all frames
-  readonly win = new Uint8Array(BATCH_PIECES);
-  readonly off = new Uint32Array(BATCH_PIECES);
-  readonly pieceLen = new Uint32Array(BATCH_PIECES);
+  readonly off: Uint32Array;
+  readonly pieceLen: Uint32Array;
+  readonly win: Uint8Array;
+  readonly window: Window;
+  /** offset of the arrays in the window: their order and sizes are known to kernel/kernel.ts */
+  readonly base: number;
+  readonly #mapping: Mapping;
   #pieceCount = 0;
+
+  constructor(pool: WindowPool) {
+    this.#mapping = pool.mapAnonymous(BATCH_RECORDS * 22 + BATCH_PIECES * 9);
+    this.window = this.#mapping.window;
+    this.base = this.#mapping.off;
+    const { buffer } = this.window.u8;
+    let at = this.base;
+    const place = (bytes: number): number => {
+      at += bytes;
+      return at - bytes;
+    };
+    this.firstPiece = new Uint16Array(buffer, place(2 * BATCH_RECORDS), BATCH_RECORDS);
+    this.pieces = new Uint16Array(buffer, place(2 * BATCH_RECORDS), BATCH_RECORDS);
+    this.len = new Uint32Array(buffer, place(4 * BATCH_RECORDS), BATCH_RECORDS);
+    this.hdr0 = new Int32Array(buffer, place(4 * BATCH_RECORDS), BATCH_RECORDS);
+    this.hdr1 = new Int32Array(buffer, place(4 * BATCH_RECORDS), BATCH_RECORDS);
+    this.hdr2 = new Int32Array(buffer, place(4 * BATCH_RECORDS), BATCH_RECORDS);
+    this.needs = new Uint8Array(buffer, place(BATCH_RECORDS), BATCH_RECORDS);
+    this.source = new Uint8Array(buffer, place(BATCH_RECORDS), BATCH_RECORDS);
+    this.off = new Uint32Array(buffer, place(4 * BATCH_PIECES), BATCH_PIECES);
+    this.pieceLen = new Uint32Array(buffer, place(4 * BATCH_PIECES), BATCH_PIECES);
+    this.win = new Uint8Array(buffer, place(BATCH_PIECES), BATCH_PIECES);
+  }
+
+  close(): void {
+    this.#mapping.close();
+  }
+
+  /**
+   * Adds frames of a burst that ask for no offload and are of a legal length. Returns how many, from
+   * entry `from` on: it stops at the first that is not. There must be room.
+   */
+  admit(source: number, burst: Burst, from: number, count: number, hdrLen: number, min: number, max: number): number {
+    const { window, base } = this;
+    if (burst.window !== window) return 0;
+    const n = window.kernel.admit(
+      burst.off,
+      from,
+      count,
+      hdrLen,
+      min,
+      max,
+      base,
+      this.count,
+      this.#pieceCount,
+      source,
+      window.index,
+    );
+    this.count += n;
+    this.#pieceCount += n;
+    return n;
+  }
 
   hasRoomFor(frames: number, pieces: number): boolean {
     return this.count + frames <= BATCH_RECORDS && this.#pieceCount + pieces <= BATCH_PIECES;

@@ -6,9 +6,10 @@
  * does not take then is copied into the port's ring, which goes first the next time.
  */
 import type { CounterSet } from '../../engine/counters.js';
+import type { Burst } from '../../memory/burst.js';
 import { copyPiece, copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { Window, WindowPool } from '../../memory/window.js';
+import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 import { BATCH_RECORDS, type FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
@@ -47,7 +48,9 @@ export class ValePort {
   #enabled = false;
   #closed = false;
   #batch: FrameBatch | undefined;
-  readonly #pending = new Uint16Array(BATCH_RECORDS);
+  /** records for this port; in a window, for the kernel */
+  readonly #memory: Mapping;
+  readonly #pending: Uint16Array;
   #pendingCount = 0;
   #pendingAt = 0;
 
@@ -63,6 +66,8 @@ export class ValePort {
     this.counters = options.counters;
     this.#values = options.counters.values;
     this.#onReceive = options.onReceive;
+    this.#memory = pool.mapAnonymous(BATCH_RECORDS * 2);
+    this.#pending = new Uint16Array(this.#memory.window.u8.buffer, this.#memory.off, BATCH_RECORDS);
     this.#ring = new FrameRing(pool, options.slots, options.ringBytes);
   }
 
@@ -72,8 +77,34 @@ export class ValePort {
     return this.#switch.send(this, iov);
   }
 
+  sendBurst(burst: Burst, from: number, count: number): number {
+    return this.#switch.sendBurst(this, burst, from, count);
+  }
+
   flush(): void {
     this.#switch.flush();
+  }
+
+  recvReady(): number {
+    return this.#ring.count > 0 ? 0 : this.#pendingCount - this.#pendingAt;
+  }
+
+  recvBurst(burst: Burst, count: number): number {
+    const batch = this.#batch;
+    const { window } = burst;
+    if (batch === undefined || this.#ring.count > 0 || window !== batch.window || window !== this.#memory.window)
+      return 0;
+    const n = window.kernel.deliver(
+      this.#memory.off + this.#pendingAt * 2,
+      this.#pendingCount - this.#pendingAt,
+      batch.base,
+      window.index,
+      this.vnetHdrLen,
+      burst.off,
+      count,
+    );
+    this.#pendingAt += n;
+    return n;
   }
 
   peekRecvLen(): number {
@@ -136,6 +167,7 @@ export class ValePort {
     this.#enabled = false;
     this.#switch.detach(this);
     this.#ring.close();
+    this.#memory.close();
   }
 
   // ---- called by the switch ----

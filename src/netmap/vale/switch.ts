@@ -11,6 +11,7 @@
 import type { CounterSet } from '../../engine/counters.js';
 import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
+import type { Burst } from '../../memory/burst.js';
 import type { Iovec } from '../../memory/iovec.js';
 import type { WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
@@ -55,7 +56,7 @@ export class ValeSwitch {
   #attached: ValePort[] = [];
   readonly #table: ForwardingTable;
   readonly #clock: () => number;
-  readonly #batch = new FrameBatch();
+  readonly #batch: FrameBatch;
   #pieces = 0;
   /** frames of the batch that were sent; behind them are those that completion made */
   #sent = 0;
@@ -80,6 +81,7 @@ export class ValeSwitch {
   ) {
     this.#runtime = runtime;
     this.#pool = runtime.windows;
+    this.#batch = new FrameBatch(runtime.windows);
     this.#table = new ForwardingTable(options.tableEntries, options.maxAge);
     this.#clock = options.clock ?? (() => runtime.loop.nowSec);
     this.#offloader = new Offloader(runtime.windows);
@@ -136,6 +138,7 @@ export class ValeSwitch {
     this.#deferred.close();
     this.#forwarding.close();
     this.#offloader.close();
+    this.#batch.close();
     this.#runtime.counters.release(this.name);
   }
 
@@ -189,6 +192,16 @@ export class ValeSwitch {
       batch.add(port.index, iov, hdrLen, hdr0, hdr1, hdr2, needs);
     }
     return iov.total;
+  }
+
+  /** Takes frames of a burst that need nothing but forwarding. Returns how many: the next one is for send(). */
+  sendBurst(port: ValePort, burst: Burst, from: number, count: number): number {
+    if (this.#delivering) return 0;
+    const batch = this.#batch;
+    if (batch.count + count - from > BATCH_FRAMES) this.flush();
+    const n = batch.admit(port.index, burst, from, count, port.vnetHdrLen, ETH_HDR_LEN, MAX_FRAME_LEN);
+    this.#pieces += n;
+    return n;
   }
 
   /** Forwards and delivers all that was sent. */

@@ -1,0 +1,212 @@
+/**
+ * The inner loops over window memory: copies, checksums, and bursts of frames.
+ *
+ * This folder is AssemblyScript, compiled by `npm run build:kernel` into src/memory/kernel-wasm.ts.
+ * It has no state: every address is an offset in the window, given by the caller, who has checked
+ * it. What a guest can write is read once, and checked here before it is used.
+ *
+ * A *burst* is a run of entries of 16 bytes: { off, len, head, done }, each a buffer that lies in
+ * this window: see src/memory/burst.ts. A *batch* is that of src/netmap/vale/batch.ts.
+ */
+
+export function copy(dst: u32, src: u32, len: u32): void {
+  memory.copy(dst, src, len);
+}
+
+export function fill(dst: u32, byte: u32, len: u32): void {
+  memory.fill(dst, <u8>byte, len);
+}
+
+/**
+ * Sum of the little-endian 16-bit words of [off, off + len), an odd last byte padded with zero
+ * (RFC 1071), folded to 16 bits, not complemented.
+ */
+export function sum16(off: u32, len: u32): u32 {
+  let at = off;
+  const blocksEnd = off + (len & ~15);
+  let lanes = i64x2.splat(0);
+  while (at != blocksEnd) {
+    const pairs = i32x4.extadd_pairwise_i16x8_u(v128.load(at));
+    lanes = i64x2.add(lanes, i64x2.add(i64x2.extend_low_i32x4_u(pairs), i64x2.extend_high_i32x4_u(pairs)));
+    at += 16;
+  }
+  let sum = <u64>i64x2.extract_lane(lanes, 0) + <u64>i64x2.extract_lane(lanes, 1);
+  const wordsEnd = off + (len & ~1);
+  while (at != wordsEnd) {
+    sum += load<u16>(at);
+    at += 2;
+  }
+  if (len & 1) sum += load<u8>(at);
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  sum = (sum & 0xffff) + (sum >> 16);
+  return <u32>sum;
+}
+
+const BURST_OFF = 0;
+const BURST_LEN = 4;
+const BURST_HEAD = 8;
+const BURST_DONE = 12;
+
+/**
+ * Takes chains of one buffer each from an available ring (VirtIO 1.2 §2.7.6) into `burst`: entries
+ * idx to idx + max, which are available. Stops at the first that is anything but a single buffer with
+ * exactly `flags`, inside [start, end) of guest-physical memory, which begins at `base` in the
+ * window. Returns how many were taken.
+ */
+export function popChains(
+  desc: u32,
+  avail: u32,
+  mask: u32,
+  idx: u32,
+  max: u32,
+  flags: u32,
+  start: f64,
+  end: f64,
+  base: u32,
+  maxLen: u32,
+  burst: u32,
+): u32 {
+  const first = <u64>start;
+  const limit = <u64>end;
+  let n: u32 = 0;
+  for (; n < max; n++) {
+    const head = <u32>load<u16>(avail + 4 + (((idx + n) & mask) << 1));
+    if (head > mask) break;
+    const d = desc + (head << 4);
+    if (<u32>load<u16>(d + 12) != flags) break;
+    const gpa = load<u64>(d);
+    const len = load<u32>(d + 8);
+    if (gpa < first || gpa >= limit || len > maxLen || <u64>len > limit - gpa) break;
+    const entry = burst + (n << 4);
+    store<u32>(entry + BURST_OFF, base + <u32>(gpa - first));
+    store<u32>(entry + BURST_LEN, len);
+    store<u32>(entry + BURST_HEAD, head);
+  }
+  return n;
+}
+
+/**
+ * Returns `n` chains of a burst to a used ring (§2.7.8) from `idx` on: `done` bytes were written to
+ * each; to each with `numBuffers`, 1 is stored as its header's num_buffers (§5.1.6.4).
+ */
+export function pushChains(used: u32, mask: u32, idx: u32, burst: u32, n: u32, numBuffers: bool): void {
+  for (let i: u32 = 0; i < n; i++) {
+    const entry = burst + (i << 4);
+    const at = used + 4 + (((idx + i) & mask) << 3);
+    if (numBuffers) store<u16>(load<u32>(entry + BURST_OFF) + 10, 1);
+    store<u32>(at, load<u32>(entry + BURST_HEAD));
+    store<u32>(at + 4, load<u32>(entry + BURST_DONE));
+  }
+}
+
+// offsets of a batch's arrays, by the number of records: BATCH_RECORDS of batch.ts
+const RECORDS = 8192;
+const B_FIRST_PIECE = 0;
+const B_PIECES = B_FIRST_PIECE + 2 * RECORDS;
+const B_LEN = B_PIECES + 2 * RECORDS;
+const B_HDR0 = B_LEN + 4 * RECORDS;
+const B_HDR1 = B_HDR0 + 4 * RECORDS;
+const B_HDR2 = B_HDR1 + 4 * RECORDS;
+const B_NEEDS = B_HDR2 + 4 * RECORDS;
+const B_SOURCE = B_NEEDS + RECORDS;
+const B_OFF = B_SOURCE + RECORDS;
+const B_PIECE_LEN = B_OFF + 4 * 2 * RECORDS;
+const B_WIN = B_PIECE_LEN + 4 * 2 * RECORDS;
+
+/**
+ * Adds frames of a burst to a batch, from entry `from` on: record i and piece p are the first free
+ * ones. Stops at the first frame that asks for an offload in its header of `hdrLen` bytes, is
+ * shorter than `minLen`, or longer than `maxLen`. Returns how many were added; sets their `done` to 0.
+ */
+export function admit(
+  burst: u32,
+  from: u32,
+  count: u32,
+  hdrLen: u32,
+  minLen: u32,
+  maxLen: u32,
+  batch: u32,
+  record: u32,
+  piece: u32,
+  source: u32,
+  win: u32,
+): u32 {
+  let n: u32 = 0;
+  for (let k = from; k < count; k++, n++) {
+    const entry = burst + (k << 4);
+    const off = load<u32>(entry + BURST_OFF);
+    const len = load<u32>(entry + BURST_LEN) - hdrLen;
+    // a length below the header's wraps round, and is too long
+    if (len < minLen || len > maxLen) break;
+    // NEEDS_CSUM, or a GSO type (§5.1.6)
+    if (hdrLen != 0 && (load<u16>(off) & 0xff01) != 0) break;
+    const i = record + n;
+    const p = piece + n;
+    store<u16>(batch + B_FIRST_PIECE + (i << 1), <u16>p);
+    store<u16>(batch + B_PIECES + (i << 1), 1);
+    store<u32>(batch + B_LEN + (i << 2), len);
+    store<u32>(batch + B_HDR0 + (i << 2), 0);
+    store<u32>(batch + B_HDR1 + (i << 2), 0);
+    store<u32>(batch + B_HDR2 + (i << 2), 0);
+    store<u8>(batch + B_NEEDS + i, 0);
+    store<u8>(batch + B_SOURCE + i, <u8>source);
+    store<u32>(batch + B_OFF + (p << 2), off + hdrLen);
+    store<u32>(batch + B_PIECE_LEN + (p << 2), len);
+    store<u8>(batch + B_WIN + p, <u8>win);
+    store<u32>(entry + BURST_DONE, 0);
+  }
+  return n;
+}
+
+/**
+ * Copies the frames that `pending` lists (record numbers, 16 bits each) into the buffers of `burst`,
+ * one each, behind their headers of `hdrLen` bytes. Stops at the first that is not one piece of window
+ * `win`, or does not fit. Returns how many were copied; their `done` is the bytes written.
+ */
+export function deliver(
+  pending: u32,
+  count: u32,
+  batch: u32,
+  win: u32,
+  hdrLen: u32,
+  burst: u32,
+  buffers: u32,
+): u32 {
+  const max = min(count, buffers);
+  let n: u32 = 0;
+  for (; n < max; n++) {
+    const i = <u32>load<u16>(pending + (n << 1));
+    const p = <u32>load<u16>(batch + B_FIRST_PIECE + (i << 1));
+    const len = load<u32>(batch + B_LEN + (i << 2));
+    if (load<u16>(batch + B_PIECES + (i << 1)) != 1 || <u32>load<u8>(batch + B_WIN + p) != win) break;
+    const entry = burst + (n << 4);
+    if (load<u32>(entry + BURST_LEN) < len + hdrLen) break;
+    const dst = load<u32>(entry + BURST_OFF);
+    if (hdrLen != 0) {
+      store<u32>(dst, load<u32>(batch + B_HDR0 + (i << 2)));
+      store<u32>(dst + 4, load<u32>(batch + B_HDR1 + (i << 2)));
+      if (hdrLen == 12) store<u32>(dst + 8, load<u32>(batch + B_HDR2 + (i << 2)));
+      else store<u16>(dst + 8, <u16>load<u32>(batch + B_HDR2 + (i << 2)));
+    }
+    copyFrame(dst + hdrLen, load<u32>(batch + B_OFF + (p << 2)), len);
+    store<u32>(entry + BURST_DONE, len + hdrLen);
+  }
+  return n;
+}
+
+/** memory.copy is a call out of the module: not worth it for short frames. */
+// @ts-ignore: decorator
+@inline
+function copyFrame(dst: u32, src: u32, len: u32): void {
+  if (len < 16 || len > 256) {
+    memory.copy(dst, src, len);
+    return;
+  }
+  // the last 16 bytes may overlap the block before
+  const last = len - 16;
+  const tail = v128.load(src + last);
+  for (let at: u32 = 0; at < last; at += 16) v128.store(dst + at, v128.load(src + at));
+  v128.store(dst + last, tail);
+}
