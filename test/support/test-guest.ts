@@ -7,7 +7,7 @@ import { GuestMemory } from '../../src/memory/guest-memory.js';
 import type { Window } from '../../src/memory/window.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
-import { VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from '../../src/wire/virtio-features.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from '../../src/wire/virtio-features.js';
 import type { TestRuntime } from './runtime.js';
 import { ringBytes, VirtqueueDriver } from './virtqueue-driver.js';
 
@@ -80,8 +80,9 @@ export class TestGuest {
     this.memory.locate(0, size, place);
     this.window = runtime.windows.windows[place.win]!;
     this.base = place.off;
-    this.rx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 });
-    this.tx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 + rings });
+    const eventIdx = (features & VIRTIO_F_EVENT_IDX) !== 0n;
+    this.rx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096, eventIdx });
+    this.tx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 + rings, eventIdx });
 
     this.device.setDriverFeatures(features);
     this.hdrLen = this.device.status().vnetHdrLen;

@@ -82,6 +82,8 @@ export class Virtqueue {
   #usedIdx = 0;
   /** used index at the last look at what the driver wants */
   #signalledIdx = 0;
+  /** enableKicks() found nothing: avail_event stands where the driver will kick, until suppressKicks() */
+  #awaitsKick = false;
   #desc32 = NO_U32;
   #descBase32 = 0;
   #avail16 = NO_U16;
@@ -139,6 +141,7 @@ export class Virtqueue {
     this.#availSeen = this.availIdx;
     this.#usedIdx = this.#used16[this.#usedBase16 + 1]!;
     this.#signalledIdx = this.#usedIdx;
+    this.#awaitsKick = false;
     this.broken = false;
     this.started = true;
     return undefined;
@@ -336,7 +339,7 @@ export class Virtqueue {
     const idx = this.#usedIdx;
     const base = this.#usedBase16;
     if (!this.started || this.#used16[base + 1] === idx) return false;
-    if (this.eventIdx) {
+    if (this.eventIdx && !this.#awaitsKick) {
       // while we poll, no kick is wanted: keep avail_event where the driver does not get to
       this.#used16[base + 2 + this.size * 4] = (this.availIdx + 0x8000) & 0xffff;
     }
@@ -354,6 +357,7 @@ export class Virtqueue {
   /** Tells the driver not to notify: this side polls. */
   suppressKicks(): void {
     if (!this.started) return;
+    this.#awaitsKick = false;
     if (this.eventIdx) this.#used16[this.#usedBase16 + 2 + this.size * 4] = (this.availIdx + 0x8000) & 0xffff;
     else this.#used16[this.#usedBase16] = VIRTQ_USED_F_NO_NOTIFY;
   }
@@ -363,6 +367,8 @@ export class Virtqueue {
     if (!this.started) return false;
     if (this.eventIdx) Atomics.store(this.#used16, this.#usedBase16 + 2 + this.size * 4, this.#availSeen);
     else Atomics.store(this.#used16, this.#usedBase16, 0);
-    return this.#look();
+    const found = this.#look();
+    this.#awaitsKick = !found;
+    return found;
   }
 }

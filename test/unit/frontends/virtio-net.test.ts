@@ -1,7 +1,12 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { TX_QUEUE } from '../../../src/frontends/virtio-net/device.js';
-import { VIRTIO_F_VERSION_1, VIRTIO_NET_F_CSUM, VIRTIO_NET_F_MRG_RXBUF } from '../../../src/wire/virtio-features.js';
+import {
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_VERSION_1,
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_MRG_RXBUF,
+} from '../../../src/wire/virtio-features.js';
 import { type TestRuntime, testRuntime } from '../../support/runtime.js';
 import { etherFrame, TestGuest, type TestGuestOptions } from '../../support/test-guest.js';
 
@@ -111,6 +116,19 @@ describe('two guests on a VALE switch', () => {
       [65],
     );
     assert.equal(count('vale0:b', 'rx_queued'), 3);
+  });
+
+  test('a driver whose buffers ran out is asked to kick when it adds the next, with and without event index', () => {
+    for (const eventIdx of [0n, VIRTIO_F_EVENT_IDX]) {
+      const a = guest({ name: `a${eventIdx}` });
+      const b = guest({ name: `b${eventIdx}`, rxBuffers: 2, features: VIRTIO_F_VERSION_1 | eventIdx });
+      a.send(...[1, 2, 3, 4].map(() => etherFrame(0xff, 1)));
+      assert.equal(b.receive(false).length, 2);
+      b.postRx(b.txSlot());
+      assert.equal(b.rx.publish(), true);
+      b.device.kick(0);
+      assert.equal(b.receive(false).length, 1);
+    }
   });
 
   test('a receiver that never takes anything drops what its ring does not hold, and the sender goes on', () => {
