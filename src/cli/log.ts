@@ -7,8 +7,11 @@ import type { Log } from '../engine/runtime.js';
 
 export function makeLog(level: LogLevel, format: LogFormat): Log {
   const readable = format === 'pretty' || (format === 'auto' && isatty(2));
-  const options = { level, base: undefined, timestamp: pino.stdTimeFunctions.isoTime };
-  if (!readable) return pino(options, pino.destination({ fd: 2, sync: true }));
+  const timestamp = pino.stdTimeFunctions.isoTime;
+  if (!readable) {
+    const formatters = { level: (label: string) => ({ level: label }) };
+    return pino({ level, base: undefined, timestamp, formatters }, pino.destination({ fd: 2, sync: true }));
+  }
   const stream = PinoPretty({
     destination: 2,
     sync: true,
@@ -16,5 +19,5 @@ export function makeLog(level: LogLevel, format: LogFormat): Log {
     translateTime: 'SYS:HH:MM:ss.l',
     singleLine: true,
   });
-  return pino(options, stream);
+  return pino({ level, base: undefined, timestamp }, stream);
 }

@@ -39,7 +39,7 @@ const memory = object("The guest's memory", {
 });
 
 const transport = object('State of the vhost-user connection', {
-  state: text('listening, connecting, connected or failed'),
+  state: { type: 'string', enum: ['listening', 'connecting', 'connected', 'closed'], description: 'Of the socket' },
   peerPid: integerOrNull('Process at the other end, where it is known'),
   protocolFeatures: texts('vhost-user protocol features agreed on'),
   memory,

@@ -59,8 +59,7 @@ export interface DeviceInfo {
 
 /** The vhost-user connection's state. */
 export interface TransportInfo {
-  /** "listening", "connecting", "connected", "failed" */
-  state: string;
+  state: 'listening' | 'connecting' | 'connected' | 'closed';
   /** process at the other end, where it is known */
   peerPid: number | null;
   protocolFeatures: string[];

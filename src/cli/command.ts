@@ -1,0 +1,38 @@
+/** What the subcommands share: the options that say which fabric, and how to reach it. */
+import { resolve } from 'node:path';
+import { Command } from 'commander';
+import { ControlClient } from '../control/control-client.js';
+import { controlSocketPath } from '../control/runtime-dir.js';
+import { DEFAULT_FABRIC_NAME } from '../control/schema.js';
+
+export interface FabricChoice {
+  fabric?: string;
+  control?: string;
+}
+
+/** A subcommand that talks to a running fabric. */
+export function clientCommand(name: string, summary: string): Command {
+  return withFabricChoice(new Command(name).summary(summary).description(`${summary}.`));
+}
+
+export function withFabricChoice(command: Command): Command {
+  return command
+    .option('--fabric <name>', `name of the fabric (default: "${DEFAULT_FABRIC_NAME}")`)
+    .option('--control <path>', 'control socket (default: NAME.sock in the runtime directory)');
+}
+
+export function controlPath({ fabric, control }: FabricChoice): string {
+  return control === undefined ? controlSocketPath(fabric ?? DEFAULT_FABRIC_NAME) : resolve(control);
+}
+
+export function connect(choice: FabricChoice): ControlClient {
+  return new ControlClient(controlPath(choice));
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, process.stdout.isTTY ? 2 : 0));
+}

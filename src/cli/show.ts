@@ -1,0 +1,70 @@
+/** netbe show: the fabric as a whole, or one NIC and why it carries frames or does not. */
+import type { Command } from 'commander';
+import { diagnose, type Finding } from '../control/diagnose.js';
+import type { NicInfo, SwitchInfo } from '../control/fabric-types.js';
+import { clientCommand, connect, type FabricChoice, print, printJson } from './command.js';
+import { formatTable, plural } from './format.js';
+
+export function showCommand(): Command {
+  return clientCommand(
+    'show',
+    'the fabric, its switches and learned addresses; or one NIC, and why it carries no frames',
+  )
+    .argument('[nic]', 'name of a NIC')
+    .option('--json', 'as JSON')
+    .addHelpText('after', '\nExamples:\n  netbe show\n  netbe show vm1\n')
+    .action(async (name: string | undefined, options: FabricChoice & { json?: boolean }) => {
+      const client = connect(options);
+      if (name !== undefined) {
+        const [nic, counters, switches] = await Promise.all([client.nic(name), client.counters(), client.switches()]);
+        const findings = diagnose(nic, counters, switches);
+        if (options.json) printJson({ ...nic, findings });
+        else print([nicLines(nic), ...findings.map(findingLines)].join('\n'));
+        return;
+      }
+      const [fabric, nics, switches] = await Promise.all([client.fabric(), client.nics(), client.switches()]);
+      if (options.json) return printJson({ ...fabric, nics, switches });
+      const { name: fabricName, pid, version, startedAt } = fabric;
+      print(`fabric "${fabricName}": process ${pid}, netbe ${version}, since ${startedAt}`);
+      for (const nic of nics) print(`\n${nicLines(nic)}`);
+      for (const one of switches) print(`\n${switchLines(one)}`);
+    });
+}
+
+function nicLines({
+  name,
+  slot,
+  emulation,
+  backend,
+  backendOptions,
+  socket,
+  mode,
+  device,
+  transport,
+}: NicInfo): string {
+  const options = Object.entries(backendOptions).map(([key, value]) => `,${key}=${value}`);
+  const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;
+  return [
+    `${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}${options.join('')}`,
+    `  ${device.mac}${mtu}, link ${device.link}`,
+    `  ${socket} (${mode}), ${transport.state}${transport.peerPid === null ? '' : ` to process ${transport.peerPid}`}`,
+  ].join('\n');
+}
+
+const marks: Record<Finding['level'], string> = { ok: 'ok     ', note: 'note   ', problem: 'PROBLEM' };
+
+function findingLines({ level, text, remedy }: Finding): string {
+  const line = `  ${marks[level]}  ${text}`;
+  return remedy === undefined ? line : `${line}\n           ${remedy}`;
+}
+
+function switchLines({ name, ports, table }: SwitchInfo): string {
+  const lines = [
+    `${name}: ${plural(ports.length, 'port')}: ${ports.map((p) => p.name).join(', ')}`,
+    `  learned addresses: ${table.length}`,
+  ];
+  if (table.length === 0) return lines.join('\n');
+  const rows = table.map(({ mac, port, ageSec }) => [`  ${mac}`, port, `${Math.round(ageSec)} s`]);
+  const head = [{ head: '  ADDRESS' }, { head: 'PORT' }, { head: 'AGE', align: 'right' as const }];
+  return [...lines, formatTable(head, rows)].join('\n');
+}
