@@ -9,8 +9,9 @@ import { parseArgs } from 'node:util';
 import { exitStatus, NetbeError, usageError } from '../src/errors.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
+import { vhostUserForward } from './vhost-user-forward.js';
 
-const benches: readonly Bench[] = [switchForward];
+const benches: readonly Bench[] = [switchForward, vhostUserForward];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
 

@@ -48,11 +48,15 @@ export class Worker {
     return this.#child.pid ?? -1;
   }
 
+  get ended(): boolean {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
   /** The next line of JSON that it writes; other lines are passed over. Throws with its stderr when it ends first. */
   async next<T>(): Promise<T> {
     for (;;) {
       const { value, done } = await this.#lines.next();
-      if (done) throw this.#died();
+      if (done) throw this.failure();
       if (value.startsWith('{')) return JSON.parse(value) as T;
     }
   }
@@ -74,7 +78,7 @@ export class Worker {
   /** Ends it: at the end of its input if it heeds that, else by force. */
   async close(): Promise<void> {
     liveWorkers.delete(this);
-    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
+    if (this.ended) return;
     const exit = once(this.#child, 'exit');
     this.resume();
     this.#child.stdin.end();
@@ -87,7 +91,8 @@ export class Worker {
     this.#child.kill('SIGKILL');
   }
 
-  #died(): NetbeError {
+  /** Why it is not there any more. */
+  failure(): NetbeError {
     return new NetbeError(`${this.#name} ended early: ${this.#stderr.trim() || 'without a word'}`, {
       code: 'ECHILD',
       kind: 'environment',

@@ -67,9 +67,10 @@ export const components: readonly Component[] = [
   {
     name: 'dpdk',
     purpose: 'DPDK: traffic generator and reference switch of the benches',
-    roots: ['dpdk'],
+    // testpmd; and the headers, for the benches' own generator
+    roots: ['dpdk-dev', 'libdpdk-dev'],
     libraries: true,
-    also: [],
+    also: ['ibverbs-providers'],
     archs: ['amd64'],
     byDefault: false,
   },
