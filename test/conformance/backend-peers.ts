@@ -1,0 +1,149 @@
+/**
+ * For each backend of the registry, how the conformance suite gets at its other end.
+ * A backend without an entry here fails the suite.
+ */
+import { Iovec } from '../../src/memory/iovec.js';
+import type { NetBackend } from '../../src/net-backends/net-backend.js';
+import { openBackend } from '../../src/net-backends/registry.js';
+import type { TestRuntime } from '../support/runtime.js';
+
+export interface BackendUnderTest {
+  backend: NetBackend;
+  /** makes a frame arrive at the backend, without a header */
+  inject(frame: Uint8Array): void;
+  /** what the backend has sent since the last call, headers stripped */
+  sent(): Uint8Array[];
+  close(): void;
+}
+
+export type OpenUnderTest = (runtime: TestRuntime, onReceive: () => void) => BackendUnderTest;
+
+/** Memory for frames of a test: one buffer, given out as an Iovec. */
+export class FrameBuffer {
+  readonly #runtime: TestRuntime;
+  readonly #mapping;
+
+  constructor(
+    runtime: TestRuntime,
+    readonly capacity = 1 << 18,
+  ) {
+    this.#runtime = runtime;
+    this.#mapping = runtime.windows.mapAnonymous(capacity);
+  }
+
+  /** The bytes in pieces of the given lengths (the last takes the rest), each at an odd place of its own. */
+  iovec(length: number, pieces: number[] = []): Iovec {
+    const iov = new Iovec(pieces.length + 1);
+    let at = this.#mapping.off + 1;
+    let left = length;
+    for (const piece of [...pieces, length]) {
+      const n = Math.min(piece, left);
+      if (n > 0 || left === 0) iov.push(this.#mapping.window.index, at, n);
+      at += n + 3;
+      left -= n;
+      if (left === 0) break;
+    }
+    return iov;
+  }
+
+  write(iov: Iovec, bytes: Uint8Array): void {
+    let at = 0;
+    for (let i = 0; i < iov.count; i++) {
+      const part = bytes.subarray(at, at + iov.len[i]!);
+      this.#runtime.windows.windows[iov.win[i]!]!.u8.set(part, iov.off[i]!);
+      at += iov.len[i]!;
+    }
+  }
+
+  read(iov: Iovec, length: number): Uint8Array {
+    const out = new Uint8Array(length);
+    let at = 0;
+    for (let i = 0; i < iov.count && at < length; i++) {
+      const n = Math.min(iov.len[i]!, length - at);
+      const { u8 } = this.#runtime.windows.windows[iov.win[i]!]!;
+      out.set(u8.subarray(iov.off[i]!, iov.off[i]! + n), at);
+      at += n;
+    }
+    return out;
+  }
+
+  close(): void {
+    this.#mapping.close();
+  }
+}
+
+/** A second backend at the other end, without header. */
+function withPeer(device: string, peerDevice: string): OpenUnderTest {
+  return (runtime, onReceive) => {
+    const frames = new FrameBuffer(runtime);
+    const received: Uint8Array[] = [];
+    const peer: NetBackend = openBackend(
+      runtime,
+      peerDevice,
+      () => {
+        for (let len = peer.peekRecvLen(); len > 0; len = peer.peekRecvLen()) {
+          const iov = frames.iovec(len);
+          peer.recv(iov);
+          received.push(frames.read(iov, len));
+        }
+      },
+      'peer',
+    );
+    peer.recvEnable();
+    const backend = openBackend(runtime, device, onReceive, 'test');
+    return {
+      backend,
+      inject(frame) {
+        const iov = frames.iovec(frame.length);
+        frames.write(iov, frame);
+        peer.send(iov);
+        peer.flush();
+      },
+      sent: () => received.splice(0),
+      close() {
+        backend.close();
+        peer.close();
+        frames.close();
+      },
+    };
+  };
+}
+
+/** What is sent is what is received. */
+function loopback(device: string): OpenUnderTest {
+  return (runtime, onReceive) => {
+    const frames = new FrameBuffer(runtime);
+    let quiet = false;
+    const backend = openBackend(runtime, device, () => quiet || onReceive(), 'test');
+    const hdrLen = (): number => backend.vnetHdrLen;
+    return {
+      backend,
+      inject(frame) {
+        const iov = frames.iovec(frame.length + hdrLen());
+        frames.write(iov, Buffer.concat([new Uint8Array(hdrLen()), frame]));
+        backend.send(iov);
+        backend.flush();
+      },
+      sent() {
+        const out: Uint8Array[] = [];
+        quiet = true;
+        for (let len = backend.peekRecvLen(); len > 0; len = backend.peekRecvLen()) {
+          const iov = frames.iovec(len);
+          backend.recv(iov);
+          out.push(frames.read(iov, len).subarray(hdrLen()));
+        }
+        quiet = false;
+        return out;
+      },
+      close() {
+        backend.close();
+        frames.close();
+      },
+    };
+  };
+}
+
+export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
+  vale: withPeer('vale0:test', 'vale0:peer'),
+  loopback: loopback('loopback0'),
+};
