@@ -47,7 +47,7 @@ export interface GuestOptions {
 const pool = new WindowPool(256 * 2 ** 20);
 
 export class VhostUserGuest {
-  readonly client: VhostUserClient;
+  client: VhostUserClient;
   readonly memfd: Fd;
   readonly mapping: Mapping;
   readonly region: Region;
@@ -121,6 +121,21 @@ export class VhostUserGuest {
   handshake(): void {
     this.negotiate();
     this.start();
+  }
+
+  /** The back-end came back: the front-end tells it everything again, the driver notices nothing. */
+  reconnect(client: VhostUserClient, beforeStart: () => void = () => {}, base = this.#usedIndices()): void {
+    this.client.close();
+    this.channel?.close();
+    this.client = client;
+    this.negotiate();
+    beforeStart();
+    this.start(base);
+  }
+
+  /** Where QEMU goes on when nobody answers GET_VRING_BASE any more. */
+  #usedIndices(): readonly [number, number] {
+    return [this.rx.read16(this.rx.used + 2), this.tx.read16(this.tx.used + 2)];
   }
 
   /** What the front-end does before there is a driver. */

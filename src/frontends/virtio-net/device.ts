@@ -356,6 +356,7 @@ export class VirtioNet implements VirtioDevice, Pollable {
     }
     const taken = this.#transmitter.serve();
     if (vq.publish()) this.#interrupt(TX_QUEUE);
+    if (vq.broken) this.#reportBroken(TX_QUEUE);
     return taken;
   }
 
