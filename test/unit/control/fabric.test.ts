@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, lstatSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import { Fabric, type FabricStartOptions } from '../../../src/control/fabric.js';
 import { NetbeError } from '../../../src/errors.js';
 import { openFdCount } from '../../../src/sys/fd.js';
@@ -255,6 +257,58 @@ test('NICs come and go while others carry traffic, and lose none of it', async (
     c.close();
     await fabric.removeNic('c');
   }
+});
+
+/** A guest in a process of its own that sends as fast as it can. */
+async function startBlaster(t: TestContext, path: string): Promise<ChildProcess> {
+  const script = fileURLToPath(new URL('../../support/blasting-guest.js', import.meta.url));
+  const child = spawn(process.execPath, [script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
+  t.after(() => child.kill('SIGKILL'));
+  await once(child.stdout as NodeJS.ReadableStream, 'data');
+  return child;
+}
+
+test('guests that are killed in mid-burst come back; their peer loses nothing but their frames', async (t) => {
+  const dir = tempDir(t);
+  const fabric = await startFabric(t);
+  for (const name of ['a', 'b', 'c'])
+    await fabric.addNic({ backend: `vale0:${name}`, socket: join(dir, `${name}.sock`) });
+  const a = joinGuest(t, join(dir, 'a.sock'));
+  const before = openFdCount();
+  for (let round = 0; round < 3; round++) {
+    const blasters = [await startBlaster(t, join(dir, 'b.sock')), await startBlaster(t, join(dir, 'c.sock'))];
+    receive(a, 1000);
+    for (const child of blasters) {
+      child.kill('SIGKILL');
+      await once(child, 'close');
+    }
+    let states: string[] = [];
+    for (let i = 0; i < 1000 && states.join() !== 'listening,listening'; i++) {
+      states = (await fabric.show()).nics.slice(1).map((nic) => nic.transport.state);
+      await sleep(1);
+    }
+    assert.deepEqual(states, ['listening', 'listening']);
+  }
+  receive(a, 0);
+  assert.equal((await fabric.show()).nics[0]?.transport.state, 'connected');
+  assert.equal(openFdCount(), before);
+});
+
+test('a fabric that is closed while guests send closes at once; they see the end of the connection', async (t) => {
+  const dir = tempDir(t);
+  const before = openFdCount();
+  const fabric = await startFabric(t);
+  for (const name of ['a', 'b']) await fabric.addNic({ backend: `vale0:${name}`, socket: join(dir, `${name}.sock`) });
+  const a = joinGuest(t, join(dir, 'a.sock'));
+  const child = await startBlaster(t, join(dir, 'b.sock'));
+  receive(a, 1000);
+  await fabric.close();
+  assert.equal(a.client.endsHere(), true);
+  assert.deepEqual(readdirSync(dir), []);
+  a.close();
+  child.kill('SIGKILL');
+  await once(child, 'close');
+  assert.equal(openFdCount(), before);
 });
 
 test('two fabrics in one process are two networks, also where their switches have one name', async (t) => {
