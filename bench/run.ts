@@ -7,11 +7,14 @@
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { exitStatus, NetbeError, usageError } from '../src/errors.js';
+import { guestRtt } from './guest-rtt.js';
+import { guestTcp } from './guest-tcp.js';
+import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
-const benches: readonly Bench[] = [switchForward, vhostUserForward];
+const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
 

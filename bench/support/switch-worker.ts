@@ -2,7 +2,8 @@
  * The measured side of switch-forward and port-scaling: a VALE switch in memory, with users that send
  * bursts of frames which lie ready and take all they are given.
  *
- *   switch-worker PORTS MACS LENGTH [ACTIVE]      MACS addresses a port; ACTIVE ports send, all by default
+ *   switch-worker PORTS MACS LENGTH [ACTIVE [SLOTS]]
+ *       MACS addresses a port; ACTIVE ports send, all by default; SLOTS a ring, 1024 by default
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
 import { createInterface } from 'node:readline';
@@ -11,11 +12,10 @@ import type { ValePort } from '../../src/netmap/vale/port.js';
 import { ValeSwitch } from '../../src/netmap/vale/switch.js';
 import { testRuntime } from '../../test/support/runtime.js';
 
-const SLOTS = 1024;
 const SLOT_BYTES = 2048;
 const BURST = 32;
 
-const [portCount = 2, macs = 1, length = 64, activeCount = portCount] = process.argv.slice(2).map(Number);
+const [portCount = 2, macs = 1, length = 64, activeCount = portCount, slots = 1024] = process.argv.slice(2).map(Number);
 const runtime = testRuntime();
 const vale = new ValeSwitch(runtime, 'vale0');
 
@@ -31,19 +31,19 @@ class User {
   #rxSlot = 0;
 
   constructor(readonly index: number) {
-    const mapping = runtime.windows.mapAnonymous(2 * SLOTS * SLOT_BYTES);
+    const mapping = runtime.windows.mapAnonymous(2 * slots * SLOT_BYTES);
     this.#win = mapping.window.index;
     this.#txOff = mapping.off;
-    this.#rxOff = mapping.off + SLOTS * SLOT_BYTES;
+    this.#rxOff = mapping.off + slots * SLOT_BYTES;
     this.#fill(mapping.window.u8);
     const onReceive = () => this.#drain();
-    this.port = vale.attach({ name: `p${index}`, slots: SLOTS, ringBytes: SLOTS * SLOT_BYTES, onReceive });
+    this.port = vale.attach({ name: `p${index}`, slots, ringBytes: slots * SLOT_BYTES, onReceive });
     this.port.recvEnable();
   }
 
   /** The same frames as the reference's. */
   #fill(u8: Uint8Array): void {
-    for (let i = 0; i < SLOTS; i++) {
+    for (let i = 0; i < slots; i++) {
       const to = (this.index + 1 + (i % (activeCount - 1))) % activeCount;
       const m = Math.floor(i / activeCount) % macs;
       u8.set([2, 0, 0, 0, to, m, 2, 0, 0, 0, this.index, m, 8, 0], this.#txOff + i * SLOT_BYTES);
@@ -55,7 +55,7 @@ class User {
     for (let i = 0; i < BURST; i++) {
       iov.clear();
       iov.push(this.#win, this.#txOff + this.#txSlot * SLOT_BYTES, length);
-      this.#txSlot = (this.#txSlot + 1) & (SLOTS - 1);
+      this.#txSlot = (this.#txSlot + 1) & (slots - 1);
       this.port.send(iov);
     }
     this.port.flush();
@@ -67,7 +67,7 @@ class User {
       iov.clear();
       iov.push(this.#win, this.#rxOff + this.#rxSlot * SLOT_BYTES, SLOT_BYTES);
       if (this.port.recv(iov) <= 0) return;
-      this.#rxSlot = (this.#rxSlot + 1) & (SLOTS - 1);
+      this.#rxSlot = (this.#rxSlot + 1) & (slots - 1);
       this.received++;
     }
   }
