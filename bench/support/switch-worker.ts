@@ -7,7 +7,7 @@
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
 import { createInterface } from 'node:readline';
-import { Iovec } from '../../src/memory/iovec.js';
+import { BURST_ENTRIES, Burst } from '../../src/memory/burst.js';
 import type { ValePort } from '../../src/netmap/vale/port.js';
 import { ValeSwitch } from '../../src/netmap/vale/switch.js';
 import { testRuntime } from '../../test/support/runtime.js';
@@ -23,54 +23,56 @@ const vale = new ValeSwitch(runtime, 'vale0');
 class User {
   readonly port: ValePort;
   received = 0;
-  readonly #iov = new Iovec(1);
-  readonly #win: number;
-  readonly #txOff: number;
-  readonly #rxOff: number;
-  #txSlot = 0;
-  #rxSlot = 0;
+  readonly #sending: Burst[];
+  readonly #receiving: Burst[];
+  #sent = 0;
+  #taken = 0;
 
   constructor(readonly index: number) {
-    const mapping = runtime.windows.mapAnonymous(2 * slots * SLOT_BYTES);
-    this.#win = mapping.window.index;
-    this.#txOff = mapping.off;
-    this.#rxOff = mapping.off + slots * SLOT_BYTES;
-    this.#fill(mapping.window.u8);
+    const { off, window } = runtime.windows.mapAnonymous(2 * slots * SLOT_BYTES);
+    this.#fill(window.u8, off);
+    this.#sending = burstsOver(off, BURST, length);
+    this.#receiving = burstsOver(off + slots * SLOT_BYTES, BURST_ENTRIES, SLOT_BYTES);
     const onReceive = () => this.#drain();
     this.port = vale.attach({ name: `p${index}`, slots, ringBytes: slots * SLOT_BYTES, onReceive });
     this.port.recvEnable();
   }
 
   /** The same frames as the reference's. */
-  #fill(u8: Uint8Array): void {
+  #fill(u8: Uint8Array, off: number): void {
     for (let i = 0; i < slots; i++) {
       const to = (this.index + 1 + (i % (activeCount - 1))) % activeCount;
       const m = Math.floor(i / activeCount) % macs;
-      u8.set([2, 0, 0, 0, to, m, 2, 0, 0, 0, this.index, m, 8, 0], this.#txOff + i * SLOT_BYTES);
+      u8.set([2, 0, 0, 0, to, m, 2, 0, 0, 0, this.index, m, 8, 0], off + i * SLOT_BYTES);
     }
   }
 
   sendBurst(): void {
-    const iov = this.#iov;
-    for (let i = 0; i < BURST; i++) {
-      iov.clear();
-      iov.push(this.#win, this.#txOff + this.#txSlot * SLOT_BYTES, length);
-      this.#txSlot = (this.#txSlot + 1) & (slots - 1);
-      this.port.send(iov);
-    }
+    const burst = this.#sending[this.#sent++ % this.#sending.length]!;
+    if (this.port.sendBurst(burst, 0, BURST) !== BURST) throw new Error('the switch did not take a burst');
     this.port.flush();
   }
 
   #drain(): void {
-    const iov = this.#iov;
     for (;;) {
-      iov.clear();
-      iov.push(this.#win, this.#rxOff + this.#rxSlot * SLOT_BYTES, SLOT_BYTES);
-      if (this.port.recv(iov) <= 0) return;
-      this.#rxSlot = (this.#rxSlot + 1) & (slots - 1);
-      this.received++;
+      const ready = this.port.recvReady();
+      if (ready === 0) return;
+      const burst = this.#receiving[this.#taken++ % this.#receiving.length]!;
+      const n = this.port.recvBurst(burst, Math.min(ready, BURST_ENTRIES));
+      if (n === 0) throw new Error('the switch did not fill a burst');
+      this.received += n;
     }
   }
+}
+
+/** The ring at `off` as bursts of `entries` slots, of which `len` bytes are in use. */
+function burstsOver(off: number, entries: number, len: number): Burst[] {
+  return Array.from({ length: slots / entries }, (_, k) => {
+    const burst = new Burst(runtime.windows);
+    const words = new Uint32Array(burst.window.u8.buffer, burst.off, entries * 4);
+    for (let i = 0; i < entries; i++) words.set([off + (k * entries + i) * SLOT_BYTES, len], i * 4);
+    return burst;
+  });
 }
 
 const users = Array.from({ length: portCount }, (_, i) => new User(i));
