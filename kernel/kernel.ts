@@ -103,17 +103,19 @@ export function pushChains(used: u32, mask: u32, idx: u32, burst: u32, n: u32, n
 
 // offsets of a batch's arrays, by the number of records: BATCH_RECORDS of batch.ts
 const RECORDS = 8192;
+// arrays one after the other, SKEW bytes apart: elements of one record are not to share a cache set
+const SKEW = 192;
 const B_FIRST_PIECE = 0;
-const B_PIECES = B_FIRST_PIECE + 2 * RECORDS;
-const B_LEN = B_PIECES + 2 * RECORDS;
-const B_HDR0 = B_LEN + 4 * RECORDS;
-const B_HDR1 = B_HDR0 + 4 * RECORDS;
-const B_HDR2 = B_HDR1 + 4 * RECORDS;
-const B_NEEDS = B_HDR2 + 4 * RECORDS;
-const B_SOURCE = B_NEEDS + RECORDS;
-const B_OFF = B_SOURCE + RECORDS;
-const B_PIECE_LEN = B_OFF + 4 * 2 * RECORDS;
-const B_WIN = B_PIECE_LEN + 4 * 2 * RECORDS;
+const B_PIECES = B_FIRST_PIECE + 2 * RECORDS + SKEW;
+const B_LEN = B_PIECES + 2 * RECORDS + SKEW;
+const B_HDR0 = B_LEN + 4 * RECORDS + SKEW;
+const B_HDR1 = B_HDR0 + 4 * RECORDS + SKEW;
+const B_HDR2 = B_HDR1 + 4 * RECORDS + SKEW;
+const B_NEEDS = B_HDR2 + 4 * RECORDS + SKEW;
+const B_SOURCE = B_NEEDS + RECORDS + SKEW;
+const B_OFF = B_SOURCE + RECORDS + SKEW;
+const B_PIECE_LEN = B_OFF + 4 * 2 * RECORDS + SKEW;
+const B_WIN = B_PIECE_LEN + 4 * 2 * RECORDS + SKEW;
 
 /**
  * Adds frames of a burst to a batch, from entry `from` on: record i and piece p are the first free

@@ -17,6 +17,9 @@ export const BATCH_FRAMES = 256;
 /** frames of a batch with those that segmentation makes of them */
 export const BATCH_RECORDS = 8192;
 const BATCH_PIECES = 16384;
+/** bytes between two arrays, so that the elements of one record do not share a set of the cache */
+const SKEW = 192;
+const ARRAYS = 11;
 
 export class FrameBatch {
   count = 0;
@@ -45,14 +48,14 @@ export class FrameBatch {
   #pieceCount = 0;
 
   constructor(pool: WindowPool) {
-    this.#mapping = pool.mapAnonymous(BATCH_RECORDS * 22 + BATCH_PIECES * 9);
+    this.#mapping = pool.mapAnonymous(BATCH_RECORDS * 22 + BATCH_PIECES * 9 + ARRAYS * SKEW);
     this.window = this.#mapping.window;
     this.base = this.#mapping.off;
     const { buffer } = this.window.u8;
     let at = this.base;
     const place = (bytes: number): number => {
-      at += bytes;
-      return at - bytes;
+      at += bytes + SKEW;
+      return at - bytes - SKEW;
     };
     this.firstPiece = new Uint16Array(buffer, place(2 * BATCH_RECORDS), BATCH_RECORDS);
     this.pieces = new Uint16Array(buffer, place(2 * BATCH_RECORDS), BATCH_RECORDS);
