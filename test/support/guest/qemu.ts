@@ -20,11 +20,13 @@ export interface QemuOptions {
   bootTimeoutMs?: number;
   /** whether QEMU tries again each second when the fabric goes away (default true) */
   reconnect?: boolean;
+  /** arguments for memory and NICs, as `netbe qemu-args` prints them, instead of `nics`, `memoryMb` and `reconnect` */
+  netbeArgs?: readonly string[];
 }
 
 /** Boots; resolves when the guest takes commands. Its NICs are eth0, eth1, … in the order given. */
 export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
-  const { name = 'qemu', nics = [], memoryMb = 192, bootTimeoutMs = 120_000, reconnect = true } = options;
+  const { name = 'qemu', nics = [], memoryMb = 192, bootTimeoutMs = 120_000, reconnect = true, netbeArgs } = options;
   const { kernel, initrd } = bootImage('kernel');
   const { command, args, env } = qemuCommand();
   const guest = new Guest({
@@ -34,13 +36,11 @@ export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
     env,
     args: [
       ...args,
-      ...['-name', name, '-M', 'pc,memory-backend=mem', '-accel', 'tcg', '-cpu', 'max,-la57', '-m', `${memoryMb}`],
-      ...['-object', `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`],
-      ...['-nodefaults', '-no-reboot', '-nographic'],
+      ...['-name', name, '-M', 'pc', '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-no-reboot', '-nographic'],
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],
       ...['-kernel', kernel, '-initrd', initrd, '-append', bootParameters],
-      ...nics.flatMap((nic, i) => nicArguments(nic, i, reconnect)),
+      ...(netbeArgs?.map(withoutBootRom) ?? ownArguments(nics, memoryMb, reconnect)),
     ],
   });
   return ready(guest, bootTimeoutMs);
@@ -52,14 +52,27 @@ const bootParameters = [
   'initcall_blacklist=load_system_certificate_list,init_kprobe_trace netbe.port=ttyS1',
 ].join(' ');
 
+function ownArguments(nics: readonly QemuNic[], memoryMb: number, reconnect: boolean): string[] {
+  return [
+    ...['-m', `${memoryMb}`, '-machine', 'memory-backend=mem'],
+    ...['-object', `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`],
+    ...nics.flatMap((nic, i) => nicArguments(nic, i, reconnect)),
+  ];
+}
+
+/** The set-up brings no boot ROMs, and loading them takes seconds. */
+function withoutBootRom(argument: string): string {
+  return argument.startsWith('virtio-net-pci,') ? `${argument},romfile=` : argument;
+}
+
 function nicArguments(nic: QemuNic, index: number, reconnect: boolean): string[] {
   const mac = nic.mac ? `,mac=${nic.mac}` : '';
   const properties = nic.properties ? `,${nic.properties}` : '';
   return [
     ...['-chardev', `socket,id=c${index},path=${nic.socket}${reconnect ? ',reconnect=1' : ''}`],
     ...['-netdev', `vhost-user,id=n${index},chardev=c${index}`],
-    // vectors=0: QEMU 7.2 crashes under TCG when a driver starts vhost-user with MSI-X. No boot ROM: seconds saved.
-    ...['-device', `virtio-net-pci,netdev=n${index},romfile=,vectors=0${mac}${properties}`],
+    // vectors=0: QEMU 7.2 crashes under TCG when a driver starts vhost-user with MSI-X
+    ...['-device', withoutBootRom(`virtio-net-pci,netdev=n${index},vectors=0${mac}${properties}`)],
   ];
 }
 
