@@ -162,6 +162,113 @@ export function admit(
   return n;
 }
 
+// an entry of a forwarding table (src/netmap/vale/table.ts): { lo, hi, port, seen }, 32 bits each
+const T_LO = 0;
+const T_HI = 4;
+const T_PORT = 8;
+const T_SEEN = 12;
+const T_BYTES = 16;
+const WAYS = 4;
+
+// a port's words, and its list of records (src/netmap/vale/ports.ts)
+const P_PENDING = 0;
+const P_SOURCE_HINT = 4;
+const P_DESTINATION_HINT = 8;
+const P_ATTACHED = 12;
+const P_BYTES = 16;
+const PORTS = 256;
+/** port of a free entry */
+const NO_PORT: u32 = 255;
+const P_TOUCHED_COUNT = P_BYTES * PORTS;
+const P_TOUCHED = P_TOUCHED_COUNT + 4;
+const P_LISTS = 8192;
+const P_LIST_BYTES = 2 * RECORDS;
+
+// @ts-ignore: decorator
+@inline
+function matches(entry: u32, hi: u32, lo: u32): bool {
+  return load<u32>(entry + T_LO) == lo && load<u32>(entry + T_HI) == hi;
+}
+
+/** The entry of an address in its bucket, or 0. A free entry matches none: its port is beyond any. */
+function search(table: u32, bucketMask: u32, hi: u32, lo: u32): u32 {
+  let h: u32 = (lo ^ (hi << 16) ^ hi) * 0x9e3779b1;
+  h = (h ^ (h >> 15)) & bucketMask;
+  const first = table + h * WAYS * T_BYTES;
+  for (let entry = first; entry < first + WAYS * T_BYTES; entry += T_BYTES) {
+    if (matches(entry, hi, lo) && load<u32>(entry + T_PORT) != NO_PORT) return entry;
+  }
+  return 0;
+}
+
+/**
+ * Forwards records [from, count) of a batch that are plain: complete, with both addresses in their first
+ * piece, from an address known at its port, to one known at another port. Each is added to the
+ * pending list of its destination. Stops at the first that is not plain; returns its number, or `count`.
+ */
+export function forward(
+  batch: u32,
+  from: u32,
+  count: u32,
+  win: u32,
+  table: u32,
+  bucketMask: u32,
+  now: u32,
+  maxAge: u32,
+  ports: u32,
+): u32 {
+  for (let i = from; i < count; i++) {
+    const p = <u32>load<u16>(batch + B_FIRST_PIECE + (i << 1));
+    if (
+      load<u8>(batch + B_NEEDS + i) != 0 ||
+      <u32>load<u8>(batch + B_WIN + p) != win ||
+      load<u32>(batch + B_PIECE_LEN + (p << 2)) < 12
+    )
+      return i;
+    const source = <u32>load<u8>(batch + B_SOURCE + i);
+    const port = ports + source * P_BYTES;
+    if (load<u32>(port + P_ATTACHED) == 0) return i;
+    const at = load<u32>(batch + B_OFF + (p << 2));
+    const dstLo = load<u32>(at);
+    const middle = load<u32>(at + 4);
+    const last = load<u32>(at + 8);
+    if ((dstLo & 1) != 0) return i;
+    const srcLo = (middle >> 16) | (last << 16);
+    if ((srcLo & 1) != 0) return i;
+
+    const srcHi = last >> 16;
+    let entry = table + load<u32>(port + P_SOURCE_HINT) * T_BYTES;
+    if (!matches(entry, srcHi, srcLo)) {
+      entry = search(table, bucketMask, srcHi, srcLo);
+      if (entry == 0) return i;
+      store<u32>(port + P_SOURCE_HINT, (entry - table) / T_BYTES);
+    }
+    if (load<u32>(entry + T_PORT) != source) return i;
+    store<u32>(entry + T_SEEN, now);
+
+    const dstHi = middle & 0xffff;
+    entry = table + load<u32>(port + P_DESTINATION_HINT) * T_BYTES;
+    if (!matches(entry, dstHi, dstLo)) {
+      entry = search(table, bucketMask, dstHi, dstLo);
+      if (entry == 0) return i;
+      store<u32>(port + P_DESTINATION_HINT, (entry - table) / T_BYTES);
+    }
+    const to = load<u32>(entry + T_PORT);
+    if (to == NO_PORT || to == source || now - load<u32>(entry + T_SEEN) > maxAge) return i;
+
+    const destination = ports + to * P_BYTES;
+    const pending = load<u32>(destination + P_PENDING);
+    store<u16>(ports + P_LISTS + to * P_LIST_BYTES + (pending << 1), <u16>i);
+    store<u32>(destination + P_PENDING, pending + 1);
+    if (pending == 0) {
+      const touched = load<u32>(ports + P_TOUCHED_COUNT);
+      store<u8>(ports + P_TOUCHED + touched, <u8>to);
+      store<u32>(ports + P_TOUCHED_COUNT, touched + 1);
+    }
+  }
+  return count;
+}
+
 /**
  * Copies the frames that `pending` lists (record numbers, 16 bits each) into the buffers of `burst`,
  * one each, behind their headers of `hdrLen` bytes. Stops at the first that is not one piece of window

@@ -36,6 +36,17 @@ export interface MemoryKernel {
     source: number,
     win: number,
   ): number;
+  forward(
+    batch: number,
+    from: number,
+    count: number,
+    win: number,
+    table: number,
+    bucketMask: number,
+    now: number,
+    maxAge: number,
+    ports: number,
+  ): number;
   deliver(
     pending: number,
     count: number,
@@ -53,6 +64,6 @@ export function instantiateKernel(memory: WebAssembly.Memory): MemoryKernel {
   compiled ??= new WebAssembly.Module(Buffer.from(kernelWasm, 'base64'));
   const exports = new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as MemoryKernel;
   // a plain object: property loads of hot code see one shape
-  const { copy, fill, sum16, popChains, pushChains, admit, deliver } = exports;
-  return { copy, fill, sum16, popChains, pushChains, admit, deliver };
+  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver } = exports;
+  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver };
 }

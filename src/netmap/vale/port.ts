@@ -1,18 +1,19 @@
 /**
  * A port of a VALE switch, seen from its user: send, and take what the switch has for it.
  *
- * While the switch delivers a burst, the frames for this port are a list of indexes into the batch
- * (`pending`); the user's receive callback pulls them straight from the sender's memory. What it
+ * While the switch delivers a burst, the frames for this port are a list of records of the batch
+ * (see ports.ts); the user's receive callback pulls them straight from the sender's memory. What it
  * does not take then is copied into the port's ring, which goes first the next time.
  */
 import type { CounterSet } from '../../engine/counters.js';
 import type { Burst } from '../../memory/burst.js';
 import { copyPiece, copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { Mapping, Window, WindowPool } from '../../memory/window.js';
-import { BATCH_RECORDS, type FrameBatch } from './batch.js';
+import type { Window, WindowPool } from '../../memory/window.js';
+import type { FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
+import type { PortTable } from './ports.js';
 import type { ValeSwitch } from './switch.js';
 
 const ENOSPC = 28;
@@ -36,38 +37,34 @@ export class ValePort {
   txOffloads = 0;
   /** OFFLOAD_* that this port's user takes unfinished */
   rxOffloads = 0;
-  /** table entries of the last source and destination: mostly the next frame's too */
-  sourceHint = 0;
-  destinationHint = 0;
 
   readonly #switch: ValeSwitch;
   readonly #pool: WindowPool;
+  readonly #ports: PortTable;
   readonly #values: Float64Array;
   readonly #onReceive: (() => void) | undefined;
   readonly #ring: FrameRing;
   #enabled = false;
   #closed = false;
+  /** the batch being delivered to us, and how far we are in our list of its records */
   #batch: FrameBatch | undefined;
-  /** records for this port; in a window, for the kernel */
-  readonly #memory: Mapping;
-  readonly #pending: Uint16Array;
   #pendingCount = 0;
   #pendingAt = 0;
 
   constructor(
     valeSwitch: ValeSwitch,
     pool: WindowPool,
+    ports: PortTable,
     readonly index: number,
     options: ValePortOptions,
   ) {
     this.#switch = valeSwitch;
+    this.#ports = ports;
     this.#pool = pool;
     this.name = options.name;
     this.counters = options.counters;
     this.#values = options.counters.values;
     this.#onReceive = options.onReceive;
-    this.#memory = pool.mapAnonymous(BATCH_RECORDS * 2);
-    this.#pending = new Uint16Array(this.#memory.window.u8.buffer, this.#memory.off, BATCH_RECORDS);
     this.#ring = new FrameRing(pool, options.slots, options.ringBytes);
   }
 
@@ -92,10 +89,10 @@ export class ValePort {
   recvBurst(burst: Burst, count: number): number {
     const batch = this.#batch;
     const { window } = burst;
-    if (batch === undefined || this.#ring.count > 0 || window !== batch.window || window !== this.#memory.window)
+    if (batch === undefined || this.#ring.count > 0 || window !== batch.window || window !== this.#ports.window)
       return 0;
     const n = window.kernel.deliver(
-      this.#memory.off + this.#pendingAt * 2,
+      this.#ports.listOff(this.index, this.#pendingAt),
       this.#pendingCount - this.#pendingAt,
       batch.base,
       window.index,
@@ -109,8 +106,7 @@ export class ValePort {
 
   peekRecvLen(): number {
     if (this.#ring.count > 0) return this.#ring.frameLen + this.vnetHdrLen;
-    if (this.#pendingAt < this.#pendingCount)
-      return this.#batch!.len[this.#pending[this.#pendingAt]!]! + this.vnetHdrLen;
+    if (this.#pendingAt < this.#pendingCount) return this.#batch!.len[this.#record(this.#pendingAt)]! + this.vnetHdrLen;
     return 0;
   }
 
@@ -118,7 +114,7 @@ export class ValePort {
     if (this.#ring.count > 0) return this.#recvFromRing(iov);
     if (this.#pendingAt >= this.#pendingCount) return 0;
     const batch = this.#batch!;
-    const i = this.#pending[this.#pendingAt++]!;
+    const i = this.#record(this.#pendingAt++);
     const hdrLen = this.vnetHdrLen;
     const len = batch.len[i]!;
     if (iov.total < len + hdrLen) {
@@ -167,30 +163,26 @@ export class ValePort {
     this.#enabled = false;
     this.#switch.detach(this);
     this.#ring.close();
-    this.#memory.close();
   }
 
   // ---- called by the switch ----
 
-  /** Notes frame `i` of the batch for this port. True if it is the first: then deliver() will be called. */
-  enqueue(batch: FrameBatch, i: number): boolean {
+  /** Lets the user take the records in our list; keeps or drops the rest. */
+  deliver(batch: FrameBatch): void {
     this.#batch = batch;
-    const n = this.#pendingCount++;
-    this.#pending[n] = i;
-    return n === 0;
-  }
-
-  /** Lets the user take what was enqueued; keeps or drops the rest. Afterwards nothing refers to the batch. */
-  deliver(): void {
-    if (this.#enabled) this.#onReceive?.();
-    while (this.#pendingAt < this.#pendingCount) this.#keep(this.#pending[this.#pendingAt++]!);
-    this.forget();
-  }
-
-  /** Drops what was enqueued. */
-  forget(): void {
-    this.#pendingCount = 0;
     this.#pendingAt = 0;
+    this.#pendingCount = this.#ports.pending(this.index);
+    try {
+      if (this.#enabled) this.#onReceive?.();
+      while (this.#pendingAt < this.#pendingCount) this.#keep(this.#record(this.#pendingAt++));
+    } finally {
+      this.#pendingCount = 0;
+      this.#pendingAt = 0;
+    }
+  }
+
+  #record(at: number): number {
+    return this.#ports.record(this.index, at);
   }
 
   /** Copies frame `i` of the batch to the ring, or drops it. */

@@ -21,6 +21,7 @@ import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counte
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
 import { Offloader } from './offload.js';
 import { ValePort, type ValePortOptions } from './port.js';
+import { PortTable } from './ports.js';
 import { ForwardingTable } from './table.js';
 
 /** as NM_BDG_MAXPORTS of netmap */
@@ -60,9 +61,7 @@ export class ValeSwitch {
   #pieces = 0;
   /** frames of the batch that were sent; behind them are those that completion made */
   #sent = 0;
-  /** ports with frames to deliver; the first touchedCount are meant */
-  readonly #touched: ValePort[] = [];
-  #touchedCount = 0;
+  readonly #portTable: PortTable;
   #delivering = false;
   readonly #offloader: Offloader;
   // frames sent while a burst is delivered: one ring fills while the other is forwarded
@@ -82,7 +81,8 @@ export class ValeSwitch {
     this.#runtime = runtime;
     this.#pool = runtime.windows;
     this.#batch = new FrameBatch(runtime.windows);
-    this.#table = new ForwardingTable(options.tableEntries, options.maxAge);
+    this.#portTable = new PortTable(runtime.windows);
+    this.#table = new ForwardingTable(runtime.windows, options.tableEntries, options.maxAge);
     this.#clock = options.clock ?? (() => runtime.loop.nowSec);
     this.#offloader = new Offloader(runtime.windows);
     this.#deferred = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
@@ -110,8 +110,9 @@ export class ValeSwitch {
       });
     const counters = this.#runtime.counters.create(subject, portCounterNames);
     try {
-      const port = new ValePort(this, this.#pool, index, { ...options, counters });
+      const port = new ValePort(this, this.#pool, this.#portTable, index, { ...options, counters });
       this.#ports[index] = port;
+      this.#portTable.setAttached(index, true);
       this.#attached = [...this.#attached, port];
       return port;
     } catch (error) {
@@ -126,6 +127,7 @@ export class ValeSwitch {
     this.#ports[port.index] = undefined;
     this.#attached = this.#attached.filter((p) => p !== port);
     this.#table.flush(port.index);
+    this.#portTable.setAttached(port.index, false);
     this.#runtime.counters.release(port.counters.subject);
   }
 
@@ -139,6 +141,8 @@ export class ValeSwitch {
     this.#forwarding.close();
     this.#offloader.close();
     this.#batch.close();
+    this.#portTable.close();
+    this.#table.close();
     this.#runtime.counters.release(this.name);
   }
 
@@ -220,8 +224,8 @@ export class ValeSwitch {
       }
     } finally {
       // a receive callback that throws is its user's fault, and must not wedge the switch
-      for (let k = 0; k < this.#touchedCount; k++) this.#touched[k]!.forget();
-      this.#touchedCount = 0;
+      for (let k = 0; k < this.#portTable.touchedCount; k++) this.#portTable.clear(this.#portTable.touched(k));
+      this.#portTable.forgetTouched();
       this.#batch.truncate(0);
       this.#pieces = 0;
       this.#delivering = false;
@@ -231,65 +235,57 @@ export class ValeSwitch {
   #forwardBatch(): void {
     const batch = this.#batch;
     const table = this.#table;
-    const ports = this.#ports;
-    const { windows } = this.#pool;
+    const ports = this.#portTable;
+    const { window } = batch;
+    // the kernel reaches one window: with many large guests the switch's own memory may be spread
+    const straight = window === table.window && window === ports.window;
     const now = this.#clock();
     const sent = batch.count;
     let unicast = 0;
-    let unknown = 0;
-    let multicast = 0;
     this.#sent = sent;
     for (let i = 0; i < sent; i++) {
-      const port = ports[batch.source[i]!];
-      if (port === undefined) continue;
-      // the addresses as signed words: small integers to the engine, whatever their value
-      const p = batch.firstPiece[i]!;
-      const off = batch.off[p]!;
-      const straight = batch.pieceLen[p]! >= 12 && (off & 3) === 0;
-      if (!straight) this.#gatherAddresses(p);
-      const words = straight ? windows[batch.win[p]!]!.i32 : this.#addresses;
-      const w = straight ? off >>> 2 : 0;
-      const dstLo = words[w]!;
-      const middle = words[w + 1]!;
-      const last = words[w + 2]!;
-      const srcLo = (middle >>> 16) | (last << 16);
-      const srcHi = last >>> 16;
-      const { index } = port;
-      if ((srcLo & 1) === 0 && !table.relearn(port.sourceHint, srcHi, srcLo, index, now))
-        port.sourceHint = table.learn(srcHi, srcLo, index, now);
-      if ((dstLo & 1) !== 0) {
-        multicast++;
-        this.#flood(i, port);
-        continue;
+      if (straight) {
+        const { kernel, index } = window;
+        const { off, bucketMask, maxAge } = table;
+        const stop = kernel.forward(batch.base, i, sent, index, off, bucketMask, now, maxAge, ports.off);
+        unicast += stop - i;
+        i = stop;
+        if (i === sent) break;
       }
-      const dstHi = middle & 0xffff;
-      let entry = port.destinationHint;
-      if (!table.holds(entry, dstHi, dstLo, now)) {
-        entry = table.find(dstHi, dstLo, now);
-        if (entry < 0) {
-          unknown++;
-          this.#flood(i, port);
-          continue;
-        }
-        port.destinationHint = entry;
-      }
-      const dst = ports[table.portOf(entry)]!;
-      if (dst === port) port.counters.values[P.tx_drop_self]!++;
-      else {
-        unicast++;
-        this.#enqueue(i, port, dst);
-      }
+      this.#forward(i, now);
     }
     this.#deliver();
     batch.truncate(0);
     this.#pieces = 0;
     const { values } = this.counters;
     values[S.unicast]! += unicast;
-    values[S.flooded_unknown]! += unknown;
-    values[S.flooded_multicast]! += multicast;
     values[S.learned] = table.learned;
     values[S.moved] = table.moved;
     values[S.evicted] = table.evicted;
+  }
+
+  /** Forwards one frame, whatever it is. */
+  #forward(i: number, now: number): void {
+    const batch = this.#batch;
+    const port = this.#ports[batch.source[i]!];
+    if (port === undefined) return;
+    this.#gatherAddresses(batch.firstPiece[i]!);
+    // as signed words: small integers to the engine, whatever their value
+    const dstLo = this.#addresses[0]!;
+    const middle = this.#addresses[1]!;
+    const last = this.#addresses[2]!;
+    const srcLo = (middle >>> 16) | (last << 16);
+    if ((srcLo & 1) === 0) this.#table.learn(last >>> 16, srcLo, port.index, now);
+    const { values } = this.counters;
+    const to = (dstLo & 1) !== 0 ? -1 : this.#table.lookup(middle & 0xffff, dstLo, now);
+    if (to < 0) {
+      values[(dstLo & 1) !== 0 ? S.flooded_multicast : S.flooded_unknown]!++;
+      this.#flood(i, port);
+    } else if (to === port.index) port.counters.values[P.tx_drop_self]!++;
+    else {
+      values[S.unicast]!++;
+      this.#enqueue(i, port, this.#ports[to]!);
+    }
   }
 
   #flood(i: number, port: ValePort): void {
@@ -303,13 +299,13 @@ export class ValeSwitch {
   #enqueue(i: number, port: ValePort, dst: ValePort): void {
     const batch = this.#batch;
     if ((batch.needs[i]! & ~dst.rxOffloads) === 0) {
-      if (dst.enqueue(batch, i)) this.#touched[this.#touchedCount++] = dst;
+      this.#portTable.enqueue(dst.index, i);
       return;
     }
     if (batch.convertedFirst[i]! < 0 && !this.#complete(i, port)) return;
     const first = batch.convertedFirst[i]!;
     const end = first + batch.convertedCount[i]!;
-    for (let k = first; k < end; k++) if (dst.enqueue(batch, k)) this.#touched[this.#touchedCount++] = dst;
+    for (let k = first; k < end; k++) this.#portTable.enqueue(dst.index, k);
   }
 
   /** Makes the records of frame `i` completed in software. False if it was dropped. */
@@ -334,9 +330,13 @@ export class ValeSwitch {
 
   /** Hands every touched port its frames; afterwards only the frames that were sent are left in the batch. */
   #deliver(): void {
-    const touched = this.#touched;
-    for (let k = 0; k < this.#touchedCount; k++) touched[k]!.deliver();
-    this.#touchedCount = 0;
+    const ports = this.#portTable;
+    for (let k = 0; k < ports.touchedCount; k++) {
+      const index = ports.touched(k);
+      this.#ports[index]?.deliver(this.#batch);
+      ports.clear(index);
+    }
+    ports.forgetTouched();
     if (this.#batch.count > this.#sent) {
       this.#batch.truncate(this.#sent);
       this.#offloader.reset();

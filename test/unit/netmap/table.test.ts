@@ -1,15 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { WindowPool } from '../../../src/memory/window.js';
 import { ForwardingTable } from '../../../src/netmap/vale/table.js';
 
+const pool = new WindowPool();
+
 function portOf(table: ForwardingTable, hi: number, lo: number, now: number): number {
-  const entry = table.find(hi, lo, now);
-  return entry < 0 ? -1 : table.portOf(entry);
+  return table.lookup(hi, lo, now);
 }
 
 test('an address that is unknown, or older than the age limit, has no port', () => {
-  const table = new ForwardingTable(64, 10);
+  const table = new ForwardingTable(pool, 64, 10);
   assert.equal(portOf(table, 1, 2, 0), -1);
   table.learn(1, 2, 7, 100);
   assert.equal(portOf(table, 1, 2, 110), 7);
@@ -18,18 +20,17 @@ test('an address that is unknown, or older than the age limit, has no port', () 
 });
 
 test('an address that moves is relearned at once, also back and forth between two ports', () => {
-  const table = new ForwardingTable();
-  let hint = table.learn(1, 2, 3, 0);
-  assert.ok(table.relearn(hint, 1, 2, 3, 0));
+  const table = new ForwardingTable(pool);
+  table.learn(1, 2, 3, 0);
   table.learn(1, 2, 4, 0);
-  assert.ok(!table.relearn(hint, 1, 2, 3, 0), 'the hint of the old port must not hide the move');
-  hint = table.learn(1, 2, 3, 0);
+  assert.equal(portOf(table, 1, 2, 0), 4);
+  table.learn(1, 2, 3, 0);
   assert.equal(portOf(table, 1, 2, 0), 3);
   assert.equal(table.moved, 2);
 });
 
 test('a port that detaches leaves nothing behind for the one that gets its number', () => {
-  const table = new ForwardingTable();
+  const table = new ForwardingTable(pool);
   table.learn(1, 2, 3, 0);
   table.learn(1, 3, 4, 0);
   table.flush(3);
@@ -38,7 +39,7 @@ test('a port that detaches leaves nothing behind for the one that gets its numbe
 });
 
 test('a full bucket gives up its stalest address, and says so', () => {
-  const table = new ForwardingTable(4);
+  const table = new ForwardingTable(pool, 4);
   for (let i = 0; i < 4; i++) table.learn(i, i, i, 10 + i);
   table.learn(0, 0, 0, 20);
   table.learn(9, 9, 9, 21);
@@ -57,7 +58,7 @@ test('while it is not full it agrees with a plain map, over any sequence of fram
   );
   fc.assert(
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-      const table = new ForwardingTable(1024, 10);
+      const table = new ForwardingTable(pool, 1024, 10);
       const model = new Map<number, { port: number; seen: number }>();
       let now = 0;
       for (const s of steps) {
@@ -75,13 +76,14 @@ test('while it is not full it agrees with a plain map, over any sequence of fram
           assert.equal(portOf(table, mac, mac * 977, now), expected);
         }
       }
+      table.close();
     }),
     { numRuns: 100 },
   );
 });
 
 test('lists addresses as people write them', () => {
-  const table = new ForwardingTable();
+  const table = new ForwardingTable(pool);
   // 02:00:de:ad:be:ef in memory order
   table.learn(0xefbe, 0xadde0002 | 0, 5, 3);
   assert.deepEqual(table.list(7), [{ mac: '02:00:de:ad:be:ef', port: 5, ageSec: 4 }]);
