@@ -1,6 +1,6 @@
 /** netbe capture: a NIC's frames as pcapng, to a file or a pipe. */
 import { createWriteStream } from 'node:fs';
-import type { Writable } from 'node:stream';
+import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { type Command, InvalidArgumentError } from 'commander';
 import { PcapngBlocks } from '../control/pcapng-blocks.js';
@@ -41,7 +41,7 @@ async function capture(port: string, options: CaptureOptions): Promise<void> {
       'Pipe it: netbe capture vm1 -w - | wireshark -k -i -',
     );
   const source = await connect(options).capture(port);
-  const out = toStdout ? process.stdout : await openFile(options.write);
+  const out = toStdout ? process.stdout : await openFile(options.write, source);
   const say = (text: string) => process.stderr.write(`${text}\n`);
   say(`capturing ${port} to ${toStdout ? 'standard output' : options.write}; Ctrl-C stops`);
 
@@ -80,11 +80,15 @@ async function capture(port: string, options: CaptureOptions): Promise<void> {
   say(`${plural(written.packets, 'frame')}, ${formatBytes(written.bytes)}`);
 }
 
-function openFile(path: string): Promise<Writable> {
+/** Ends the capture where the file cannot be written. */
+function openFile(path: string, source: Readable): Promise<Writable> {
   return new Promise((resolve, reject) => {
     const file = createWriteStream(path);
     file.once('open', () => resolve(file));
-    file.once('error', (error) => reject(writeError(path, error)));
+    file.once('error', (error) => {
+      source.destroy();
+      reject(writeError(path, error));
+    });
   });
 }
 

@@ -34,6 +34,7 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
   const startedAt = new Date();
   const fabric = await Fabric.start({ log, poll, strictMemory, backends });
   let server: ControlServer | undefined;
+  let ready = false;
   try {
     const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString() };
     server = await ControlServer.listen({ fabric, identity, path: options.control });
@@ -41,12 +42,13 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
     for (const nic of nics) added.push(await fabric.addNic(nic));
     const stop = Promise.race([signalled(server.path), ended(fabric)]);
     announce(options, server.path, added, log);
+    ready = true;
     log.info({ signal: await stop }, 'stopping');
   } finally {
     await server?.close();
-    const summary = await summarize(fabric);
+    const summary = ready ? await summarize(fabric) : '';
     await fabric.close();
-    if (server && options.log.format !== 'json') print(`\n${summary}ran for ${formatDuration(startedAt)}`);
+    if (ready && options.log.format !== 'json') print(`\n${summary}ran for ${formatDuration(startedAt)}`);
   }
 }
 

@@ -10,6 +10,7 @@ import { parseSlotSpec } from '../control/slot-spec.js';
 import { usageError } from '../errors.js';
 import { type FabricChoice, print, withFabricChoice } from './command.js';
 import type { ForegroundOptions } from './foreground.js';
+import { plural } from './format.js';
 import { backendsHelp, slotHelp } from './help.js';
 
 interface LogOptions {
@@ -97,7 +98,7 @@ export function upCommand(): Command {
     )
     .action(async (file: string, options: FabricChoice & LogOptions & { check?: boolean }) => {
       const config = loadConfig(file);
-      if (options.check) return print(`${file} is right: ${config.nics.length} NICs`);
+      if (options.check) return print(`${file} is right: ${plural(config.nics.length, 'NIC')}`);
       const format = options.logJson ? 'json' : config.log.format;
       await inForeground({
         ...config,

@@ -1,0 +1,42 @@
+/**
+ * What netbe offers to programs. `Fabric` runs NICs and switches; `NetBackend` is the contract for
+ * backends of one's own, and `FrameBackend` the short way to one.
+ */
+export type { CaptureOptions } from './control/capture-stream.js';
+export { Fabric, type FabricEvents, type FabricStartOptions } from './control/fabric.js';
+export type {
+  Counters,
+  DeviceInfo,
+  Emulation,
+  FabricControl,
+  FabricInfo,
+  FabricOptions,
+  NicInfo,
+  NicSpec,
+  PollOptions,
+  QueueInfo,
+  SocketMode,
+  SwitchInfo,
+  SwitchPortInfo,
+  SwitchTableEntry,
+  TransportInfo,
+} from './control/fabric-types.js';
+export type { CounterPage, CounterSet } from './engine/counters.js';
+export type { Mevent, MeventHandle } from './engine/mevent.js';
+export type { Pollable, PollLoop } from './engine/poll-loop.js';
+export type { Log, Runtime } from './engine/runtime.js';
+export { NetbeError, type NetbeErrorFields, type NetbeErrorJson, type NetbeErrorKind } from './errors.js';
+export { copyPiece, copyPieces } from './memory/copy.js';
+export { Iovec } from './memory/iovec.js';
+export type { Mapping, Window, WindowPool } from './memory/window.js';
+export { FrameBackend, type FrameBackendOptions } from './net-backends/frame-backend.js';
+export {
+  type BackendOpen,
+  type BackendOption,
+  checkVnetHdrLen,
+  MAX_FRAME_LEN,
+  type NetBackend,
+  type NetBackendType,
+  type ReceiveCallback,
+  type VnetHdrLen,
+} from './net-backends/net-backend.js';
