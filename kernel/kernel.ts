@@ -53,7 +53,7 @@ const BURST_DONE = 12;
  * Takes chains of one buffer each from an available ring (VirtIO 1.2 §2.7.6) into `burst`: entries
  * idx to idx + max, which are available. Stops at the first that is anything but a single buffer with
  * exactly `flags`, inside [start, end) of guest-physical memory, which begins at `base` in the
- * window. Returns how many were taken.
+ * window. Returns how many were taken; their `done` is 0.
  */
 export function popChains(
   desc: u32,
@@ -80,9 +80,8 @@ export function popChains(
     const len = load<u32>(d + 8);
     if (gpa < first || gpa >= limit || len > maxLen || <u64>len > limit - gpa) break;
     const entry = burst + (n << 4);
-    store<u32>(entry + BURST_OFF, base + <u32>(gpa - first));
-    store<u32>(entry + BURST_LEN, len);
-    store<u32>(entry + BURST_HEAD, head);
+    const place = <u64>(base + <u32>(gpa - first)) | (<u64>len << 32);
+    v128.store(entry, i64x2.replace_lane(i64x2.splat(head), 0, place));
   }
   return n;
 }
@@ -101,26 +100,21 @@ export function pushChains(used: u32, mask: u32, idx: u32, burst: u32, n: u32, n
   }
 }
 
-// offsets of a batch's arrays, by the number of records: BATCH_RECORDS of batch.ts
-const RECORDS = 8192;
-// arrays one after the other, SKEW bytes apart: elements of one record are not to share a cache set
-const SKEW = 192;
-const B_FIRST_PIECE = 0;
-const B_PIECES = B_FIRST_PIECE + 2 * RECORDS + SKEW;
-const B_LEN = B_PIECES + 2 * RECORDS + SKEW;
-const B_HDR0 = B_LEN + 4 * RECORDS + SKEW;
-const B_HDR1 = B_HDR0 + 4 * RECORDS + SKEW;
-const B_HDR2 = B_HDR1 + 4 * RECORDS + SKEW;
-const B_NEEDS = B_HDR2 + 4 * RECORDS + SKEW;
-const B_SOURCE = B_NEEDS + RECORDS + SKEW;
-const B_OFF = B_SOURCE + RECORDS + SKEW;
-const B_PIECE_LEN = B_OFF + 4 * 2 * RECORDS + SKEW;
-const B_WIN = B_PIECE_LEN + 4 * 2 * RECORDS + SKEW;
+// a record of a batch (src/netmap/vale/batch.ts), 32 bytes: half a cache line
+const R_OFF = 0;
+const R_LEN = 4;
+const R_HDR0 = 8;
+const R_HDR2 = 16;
+const R_PIECES = 22;
+const R_NEEDS = 24;
+const R_SOURCE = 25;
+const R_WIN = 26;
+const R_SHIFT = 5;
 
 /**
- * Adds frames of a burst to a batch, from entry `from` on: record i and piece p are the first free
- * ones. Stops at the first frame that asks for an offload in its header of `hdrLen` bytes, is
- * shorter than `minLen`, or longer than `maxLen`. Returns how many were added; sets their `done` to 0.
+ * Adds frames of a burst to a batch, from entry `from` on, as records from `record` on. Stops at the
+ * first frame that asks for an offload in its header of `hdrLen` bytes, is shorter than `minLen`, or
+ * longer than `maxLen`. Returns how many were added.
  */
 export function admit(
   burst: u32,
@@ -131,11 +125,13 @@ export function admit(
   maxLen: u32,
   batch: u32,
   record: u32,
-  piece: u32,
   source: u32,
   win: u32,
 ): u32 {
+  // one piece, no needs
+  const second = i32x4.replace_lane(i32x4.replace_lane(i32x4.splat(0), 1, 1 << 16), 2, (source << 8) | (win << 16));
   let n: u32 = 0;
+  let at = batch + (record << R_SHIFT);
   for (let k = from; k < count; k++, n++) {
     const entry = burst + (k << 4);
     const off = load<u32>(entry + BURST_OFF);
@@ -144,20 +140,10 @@ export function admit(
     if (len < minLen || len > maxLen) break;
     // NEEDS_CSUM, or a GSO type (§5.1.6)
     if (hdrLen != 0 && (load<u16>(off) & 0xff01) != 0) break;
-    const i = record + n;
-    const p = piece + n;
-    store<u16>(batch + B_FIRST_PIECE + (i << 1), <u16>p);
-    store<u16>(batch + B_PIECES + (i << 1), 1);
-    store<u32>(batch + B_LEN + (i << 2), len);
-    store<u32>(batch + B_HDR0 + (i << 2), 0);
-    store<u32>(batch + B_HDR1 + (i << 2), 0);
-    store<u32>(batch + B_HDR2 + (i << 2), 0);
-    store<u8>(batch + B_NEEDS + i, 0);
-    store<u8>(batch + B_SOURCE + i, <u8>source);
-    store<u32>(batch + B_OFF + (p << 2), off + hdrLen);
-    store<u32>(batch + B_PIECE_LEN + (p << 2), len);
-    store<u8>(batch + B_WIN + p, <u8>win);
-    store<u32>(entry + BURST_DONE, 0);
+    // offset, length, and a header of zeros
+    v128.store(at, i64x2.replace_lane(i64x2.splat(0), 0, <u64>(off + hdrLen) | (<u64>len << 32)));
+    v128.store(at + 16, second);
+    at += 1 << R_SHIFT;
   }
   return n;
 }
@@ -182,7 +168,8 @@ const NO_PORT: u32 = 255;
 const P_TOUCHED_COUNT = P_BYTES * PORTS;
 const P_TOUCHED = P_TOUCHED_COUNT + 4;
 const P_LISTS = 8192;
-const P_LIST_BYTES = 2 * RECORDS;
+// BATCH_RECORDS entries, and a bit: the lists are not to begin in the same cache set
+const P_LIST_BYTES = 2 * 8192 + 192;
 
 // @ts-ignore: decorator
 @inline
@@ -202,8 +189,7 @@ function search(table: u32, bucketMask: u32, hi: u32, lo: u32): u32 {
 }
 
 /**
- * Forwards records [from, count) of a batch that are plain: complete, with both addresses in their first
- * piece, from an address known at its port, to one known at another port. Each is added to the
+ * Forwards records [from, count) of a batch that are plain: complete, in one piece of window `win`, from an address known at its port, to one known at another port. Each is added to the
  * pending list of its destination. Stops at the first that is not plain; returns its number, or `count`.
  */
 export function forward(
@@ -218,17 +204,17 @@ export function forward(
   ports: u32,
 ): u32 {
   for (let i = from; i < count; i++) {
-    const p = <u32>load<u16>(batch + B_FIRST_PIECE + (i << 1));
+    const record = batch + (i << R_SHIFT);
     if (
-      load<u8>(batch + B_NEEDS + i) != 0 ||
-      <u32>load<u8>(batch + B_WIN + p) != win ||
-      load<u32>(batch + B_PIECE_LEN + (p << 2)) < 12
+      load<u8>(record + R_NEEDS) != 0 ||
+      <u32>load<u8>(record + R_WIN) != win ||
+      load<u16>(record + R_PIECES) != 1
     )
       return i;
-    const source = <u32>load<u8>(batch + B_SOURCE + i);
+    const source = <u32>load<u8>(record + R_SOURCE);
     const port = ports + source * P_BYTES;
     if (load<u32>(port + P_ATTACHED) == 0) return i;
-    const at = load<u32>(batch + B_OFF + (p << 2));
+    const at = load<u32>(record + R_OFF);
     const dstLo = load<u32>(at);
     const middle = load<u32>(at + 4);
     const last = load<u32>(at + 8);
@@ -286,20 +272,18 @@ export function deliver(
   const max = min(count, buffers);
   let n: u32 = 0;
   for (; n < max; n++) {
-    const i = <u32>load<u16>(pending + (n << 1));
-    const p = <u32>load<u16>(batch + B_FIRST_PIECE + (i << 1));
-    const len = load<u32>(batch + B_LEN + (i << 2));
-    if (load<u16>(batch + B_PIECES + (i << 1)) != 1 || <u32>load<u8>(batch + B_WIN + p) != win) break;
+    const record = batch + (<u32>load<u16>(pending + (n << 1)) << R_SHIFT);
+    const len = load<u32>(record + R_LEN);
+    if (load<u16>(record + R_PIECES) != 1 || <u32>load<u8>(record + R_WIN) != win) break;
     const entry = burst + (n << 4);
     if (load<u32>(entry + BURST_LEN) < len + hdrLen) break;
     const dst = load<u32>(entry + BURST_OFF);
     if (hdrLen != 0) {
-      store<u32>(dst, load<u32>(batch + B_HDR0 + (i << 2)));
-      store<u32>(dst + 4, load<u32>(batch + B_HDR1 + (i << 2)));
-      if (hdrLen == 12) store<u32>(dst + 8, load<u32>(batch + B_HDR2 + (i << 2)));
-      else store<u16>(dst + 8, <u16>load<u32>(batch + B_HDR2 + (i << 2)));
+      store<u64>(dst, load<u64>(record + R_HDR0));
+      if (hdrLen == 12) store<u32>(dst + 8, load<u32>(record + R_HDR2));
+      else store<u16>(dst + 8, load<u16>(record + R_HDR2));
     }
-    copyFrame(dst + hdrLen, load<u32>(batch + B_OFF + (p << 2)), len);
+    copyFrame(dst + hdrLen, load<u32>(record + R_OFF), len);
     store<u32>(entry + BURST_DONE, len + hdrLen);
   }
   return n;

@@ -32,7 +32,6 @@ export interface MemoryKernel {
     maxLen: number,
     batch: number,
     record: number,
-    piece: number,
     source: number,
     win: number,
   ): number;

@@ -5,14 +5,12 @@
  * 12 bytes of virtio-net header first; one that does not fit before the end begins at the start.
  * Full (frames or bytes) means that the caller drops: the sender is never held up.
  */
-import { copyPieces } from '../../memory/copy.js';
-import { Iovec, iovecSkip } from '../../memory/iovec.js';
+import { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 
 export const RING_HDR_LEN = 12;
 
 export class FrameRing {
-  readonly #pool: WindowPool;
   readonly #mapping: Mapping;
   /** offset in the buffer, and length without header, of frame i modulo slots */
   readonly #at: Uint32Array;
@@ -22,14 +20,12 @@ export class FrameRing {
   /** where the next frame goes */
   #write = 0;
   readonly #dst = new Iovec(1);
-  readonly #body = new Iovec(1024);
 
   constructor(
     pool: WindowPool,
     readonly slots: number,
     readonly bytes: number,
   ) {
-    this.#pool = pool;
     // address space only: the kernel gives memory when it is written
     this.#mapping = pool.mapAnonymous(bytes);
     this.#at = new Uint32Array(slots);
@@ -40,19 +36,13 @@ export class FrameRing {
     return this.#count;
   }
 
-  /** Appends a frame given as pieces; false when it is full. Header words as in FrameBatch. */
-  push(
-    hdr0: number,
-    hdr1: number,
-    hdr2: number,
-    win: Uint8Array,
-    off: Uint32Array,
-    len: Uint32Array,
-    first: number,
-    frameLen: number,
-  ): boolean {
-    const at = this.#reserve(RING_HDR_LEN + frameLen);
-    if (at < 0) return false;
+  /**
+   * Makes room for a frame and stores its header words (see batch.ts). Returns the list to copy its
+   * bytes to, behind RING_HDR_LEN, or undefined when the ring is full.
+   */
+  reserve(hdr0: number, hdr1: number, hdr2: number, frameLen: number): Iovec | undefined {
+    const at = this.#findRoom(RING_HDR_LEN + frameLen);
+    if (at < 0) return undefined;
     const { window, off: base } = this.#mapping;
     const w = (base + at) >>> 2;
     window.i32[w] = hdr0;
@@ -61,21 +51,13 @@ export class FrameRing {
     const dst = this.#dst;
     dst.clear();
     dst.push(window.index, base + at, RING_HDR_LEN + frameLen);
-    copyPieces(this.#pool, win, off, len, first, frameLen, dst, RING_HDR_LEN);
     const i = (this.#head + this.#count) % this.slots;
     this.#at[i] = at;
     this.#len[i] = frameLen;
     this.#count++;
     // keep header words aligned
     this.#write = (at + RING_HDR_LEN + frameLen + 3) & ~3;
-    return true;
-  }
-
-  /** Appends the frame that lies in `iov` behind its first `skip` bytes; false when the ring is full. */
-  pushIov(hdr0: number, hdr1: number, hdr2: number, iov: Iovec, skip: number): boolean {
-    iovecSkip(iov, skip, this.#body);
-    const { win, off, len, total } = this.#body;
-    return this.push(hdr0, hdr1, hdr2, win, off, len, 0, total);
+    return dst;
   }
 
   /** Length of the oldest frame, without header. */
@@ -104,7 +86,7 @@ export class FrameRing {
   }
 
   /** Where `need` contiguous bytes are free, or -1. */
-  #reserve(need: number): number {
+  #findRoom(need: number): number {
     if (this.#count === this.slots) return -1;
     if (this.#count === 0) return need <= this.bytes ? 0 : -1;
     const oldest = this.#at[this.#head]!;

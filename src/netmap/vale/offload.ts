@@ -5,7 +5,6 @@
  * checked must be what is divided. The results are further records of the batch; they live in the
  * same scratch memory until the batch is delivered.
  */
-import { copyPieces } from '../../memory/copy.js';
 import { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import { completeChecksum } from '../../wire/checksum.js';
@@ -17,14 +16,12 @@ import type { ValePort } from './port.js';
 const SCRATCH_BYTES = 16 * 2 ** 20;
 
 export class Offloader {
-  readonly #pool: WindowPool;
   readonly #scratch: Mapping;
   readonly #segmenter: Segmenter;
   readonly #dst = new Iovec(1);
   #used = 0;
 
   constructor(pool: WindowPool) {
-    this.#pool = pool;
     this.#scratch = pool.mapAnonymous(SCRATCH_BYTES);
     this.#segmenter = new Segmenter(this.#scratch.window.u8, this.#scratch.window.kernel);
   }
@@ -43,21 +40,21 @@ export class Offloader {
    * is malformed (dropped and counted at its sender); -1 when scratch or batch have no room left.
    */
   complete(batch: FrameBatch, i: number, sender: ValePort): number {
-    const len = batch.len[i]!;
+    const len = batch.len(i);
     const at = this.#used;
     if (at + len > SCRATCH_BYTES || !batch.hasRoomFor(1, 1)) return -1;
     const { window, off: base } = this.#scratch;
     const dst = this.#dst;
     dst.clear();
     dst.push(window.index, base + at, len);
-    copyPieces(this.#pool, batch.win, batch.off, batch.pieceLen, batch.firstPiece[i]!, len, dst, 0);
+    batch.copyTo(i, len, dst, 0);
 
-    const gsoType = (batch.hdr0[i]! >>> 8) & 0xff;
-    const csumStart = batch.hdr1[i]! >>> 16;
-    const csumOffset = batch.hdr2[i]! & 0xffff;
+    const gsoType = (batch.hdr0(i) >>> 8) & 0xff;
+    const csumStart = batch.hdr1(i) >>> 16;
+    const csumOffset = batch.hdr2(i) & 0xffff;
     if (gsoType !== 0) return this.#segment(batch, i, sender, gsoType, csumStart, csumOffset);
     completeChecksum(window.u8, window.kernel, base + at, len, csumStart, csumOffset);
-    batch.addPiece(batch.source[i]!, window.index, base + at, len);
+    batch.addPiece(batch.source(i), window.index, base + at, len);
     this.#used = align(at + len);
     sender.counters.values[P.tx_checksums_completed]!++;
     return 1;
@@ -74,8 +71,8 @@ export class Offloader {
     const segmenter = this.#segmenter;
     const { values } = sender.counters;
     const { window, off: base } = this.#scratch;
-    const len = batch.len[i]!;
-    const gsoSize = batch.hdr1[i]! & 0xffff;
+    const len = batch.len(i);
+    const gsoSize = batch.hdr1(i) & 0xffff;
     const at = this.#used;
     const verdict = segmenter.begin(base + at, len, gsoType, gsoSize, csumStart, csumOffset);
     if (verdict !== 0) {
@@ -89,7 +86,7 @@ export class Offloader {
     for (;;) {
       const n = segmenter.next(base + out, step);
       if (n <= 0) break;
-      batch.addPiece(batch.source[i]!, window.index, base + out, n);
+      batch.addPiece(batch.source(i), window.index, base + out, n);
       out += step;
     }
     this.#used = out;

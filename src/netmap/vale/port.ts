@@ -7,9 +7,9 @@
  */
 import type { CounterSet } from '../../engine/counters.js';
 import type { Burst } from '../../memory/burst.js';
-import { copyPiece, copyPieces } from '../../memory/copy.js';
+import { copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { Window, WindowPool } from '../../memory/window.js';
+import type { WindowPool } from '../../memory/window.js';
 import type { FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
@@ -106,7 +106,7 @@ export class ValePort {
 
   peekRecvLen(): number {
     if (this.#ring.count > 0) return this.#ring.frameLen + this.vnetHdrLen;
-    if (this.#pendingAt < this.#pendingCount) return this.#batch!.len[this.#record(this.#pendingAt)]! + this.vnetHdrLen;
+    if (this.#pendingAt < this.#pendingCount) return this.#batch!.len(this.#record(this.#pendingAt)) + this.vnetHdrLen;
     return 0;
   }
 
@@ -116,26 +116,13 @@ export class ValePort {
     const batch = this.#batch!;
     const i = this.#record(this.#pendingAt++);
     const hdrLen = this.vnetHdrLen;
-    const len = batch.len[i]!;
+    const len = batch.len(i);
     if (iov.total < len + hdrLen) {
       this.#values[P.rx_no_space]!++;
       return -ENOSPC;
     }
-    const { windows } = this.#pool;
-    const p = batch.firstPiece[i]!;
-    if (iov.len[0]! >= len + hdrLen) {
-      // the destination is contiguous
-      const dst = windows[iov.win[0]!]!;
-      const at = iov.off[0]!;
-      this.#writeHeader(dst, at, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
-      if (batch.pieces[i] === 1) {
-        const src = windows[batch.win[p]!]!;
-        if (src === dst) dst.kernel.copy(at + hdrLen, batch.off[p]!, len);
-        else copyPiece(dst, at + hdrLen, src, batch.off[p]!, len);
-        return len + hdrLen;
-      }
-    } else this.#scatterHeader(iov, batch.hdr0[i]!, batch.hdr1[i]!, batch.hdr2[i]!);
-    copyPieces(this.#pool, batch.win, batch.off, batch.pieceLen, p, len, iov, hdrLen);
+    if (hdrLen > 0) this.#writeHeader(iov, batch.hdr0(i), batch.hdr1(i), batch.hdr2(i));
+    batch.copyTo(i, len, iov, hdrLen);
     return len + hdrLen;
   }
 
@@ -188,9 +175,11 @@ export class ValePort {
   /** Copies frame `i` of the batch to the ring, or drops it. */
   #keep(i: number): void {
     if (this.#closed) return;
-    const { hdr0, hdr1, hdr2, win, off, pieceLen, firstPiece, len } = this.#batch!;
-    const kept = this.#ring.push(hdr0[i]!, hdr1[i]!, hdr2[i]!, win, off, pieceLen, firstPiece[i]!, len[i]!);
-    this.#values[kept ? P.rx_queued : P.rx_drop_full]!++;
+    const batch = this.#batch!;
+    const len = batch.len(i);
+    const dst = this.#ring.reserve(batch.hdr0(i), batch.hdr1(i), batch.hdr2(i), len);
+    if (dst !== undefined) batch.copyTo(i, len, dst, RING_HDR_LEN);
+    this.#values[dst !== undefined ? P.rx_queued : P.rx_drop_full]!++;
   }
 
   #recvFromRing(iov: Iovec): number {
@@ -204,7 +193,7 @@ export class ValePort {
     }
     const { window, frameOff } = ring;
     const w = frameOff >>> 2;
-    this.#scatterHeader(iov, window.i32[w]!, window.i32[w + 1]!, window.i32[w + 2]!);
+    this.#writeHeader(iov, window.i32[w]!, window.i32[w + 1]!, window.i32[w + 2]!);
     this.#ringWin[0] = window.index;
     this.#ringOff[0] = frameOff + RING_HDR_LEN;
     this.#ringLen[0] = len;
@@ -217,23 +206,18 @@ export class ValePort {
   readonly #ringOff = new Uint32Array(1);
   readonly #ringLen = new Uint32Array(1);
 
-  /** num_buffers is left 0: it is the frontend's (VirtIO 1.2 §5.1.6.4). */
-  #writeHeader(dst: Window, at: number, hdr0: number, hdr1: number, hdr2: number): void {
-    const hdrLen = this.vnetHdrLen;
-    if (hdrLen === 12 && (at & 3) === 0) {
-      const { i32 } = dst;
-      const w = at >>> 2;
+  /** Writes the header to the front of a list. num_buffers is left 0: it is the frontend's (VirtIO 1.2 §5.1.6.4). */
+  #writeHeader(iov: Iovec, hdr0: number, hdr1: number, hdr2: number): void {
+    const { windows } = this.#pool;
+    const first = iov.off[0]!;
+    if (this.vnetHdrLen === 12 && iov.len[0]! >= 12 && (first & 3) === 0) {
+      const { i32 } = windows[iov.win[0]!]!;
+      const w = first >>> 2;
       i32[w] = hdr0;
       i32[w + 1] = hdr1;
       i32[w + 2] = hdr2;
       return;
     }
-    for (let i = 0; i < hdrLen; i++) dst.u8[at + i] = headerByte(i, hdr0, hdr1, hdr2);
-  }
-
-  /** Writes the header to the front of a list of any shape. */
-  #scatterHeader(iov: Iovec, hdr0: number, hdr1: number, hdr2: number): void {
-    const { windows } = this.#pool;
     let k = 0;
     let at = 0;
     for (let i = 0; i < this.vnetHdrLen; i++) {

@@ -13,6 +13,8 @@ const PORTS = 256;
 const TOUCHED_COUNT = PORTS * WORDS;
 const TOUCHED_OFF = (TOUCHED_COUNT + 1) * 4;
 const LISTS_OFF = 8192;
+/** entries from one list to the next; the lists are not to begin in the same cache set */
+const LIST_STRIDE = BATCH_RECORDS + 96;
 
 export class PortTable {
   readonly window: Window;
@@ -24,13 +26,13 @@ export class PortTable {
 
   constructor(pool: WindowPool) {
     // address space: of the lists only those of ports in use are ever written
-    this.#mapping = pool.mapAnonymous(LISTS_OFF + PORTS * BATCH_RECORDS * 2);
+    this.#mapping = pool.mapAnonymous(LISTS_OFF + PORTS * LIST_STRIDE * 2);
     this.window = this.#mapping.window;
     this.off = this.#mapping.off;
     const { buffer } = this.window.u8;
     this.#words = new Uint32Array(buffer, this.off, TOUCHED_COUNT + 1);
     this.#touched = new Uint8Array(buffer, this.off + TOUCHED_OFF, PORTS);
-    this.#lists = new Uint16Array(buffer, this.off + LISTS_OFF, PORTS * BATCH_RECORDS);
+    this.#lists = new Uint16Array(buffer, this.off + LISTS_OFF, PORTS * LIST_STRIDE);
   }
 
   close(): void {
@@ -45,7 +47,7 @@ export class PortTable {
   /** Adds record `i` of the batch to a port's list. */
   enqueue(port: number, i: number): void {
     const pending = this.#words[port * WORDS + PENDING]!;
-    this.#lists[port * BATCH_RECORDS + pending] = i;
+    this.#lists[port * LIST_STRIDE + pending] = i;
     this.#words[port * WORDS + PENDING] = pending + 1;
     if (pending === 0) this.#touched[this.#words[TOUCHED_COUNT]!++] = port;
   }
@@ -56,12 +58,12 @@ export class PortTable {
   }
 
   record(port: number, at: number): number {
-    return this.#lists[port * BATCH_RECORDS + at]!;
+    return this.#lists[port * LIST_STRIDE + at]!;
   }
 
   /** Offset of the list's entry `at` in the window. */
   listOff(port: number, at: number): number {
-    return this.off + LISTS_OFF + (port * BATCH_RECORDS + at) * 2;
+    return this.off + LISTS_OFF + (port * LIST_STRIDE + at) * 2;
   }
 
   clear(port: number): void {

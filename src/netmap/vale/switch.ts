@@ -12,8 +12,9 @@ import type { CounterSet } from '../../engine/counters.js';
 import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { Burst } from '../../memory/burst.js';
-import type { Iovec } from '../../memory/iovec.js';
-import type { WindowPool } from '../../memory/window.js';
+import { copyPieces } from '../../memory/copy.js';
+import { Iovec, iovecSkip } from '../../memory/iovec.js';
+import type { Mapping, WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, neededOffloads } from '../../wire/vnet-header.js';
 import { BATCH_FRAMES, FrameBatch } from './batch.js';
@@ -67,11 +68,13 @@ export class ValeSwitch {
   // frames sent while a burst is delivered: one ring fills while the other is forwarded
   #deferred: FrameRing;
   #forwarding: FrameRing;
+  readonly #body = new Iovec(1024);
   readonly #header = new Uint8Array(12);
   readonly #headerWords = new Int32Array(this.#header.buffer);
-  /** the first 12 bytes of the frame in hand, for one whose pieces are odd */
+  /** the first 12 bytes of the frame in hand */
   readonly #addresses = new Int32Array(3);
-  readonly #addressBytes = new Uint8Array(this.#addresses.buffer);
+  readonly #scratch: Mapping;
+  readonly #scratchIov = new Iovec(1);
 
   constructor(
     runtime: Runtime,
@@ -84,6 +87,8 @@ export class ValeSwitch {
     this.#portTable = new PortTable(runtime.windows);
     this.#table = new ForwardingTable(runtime.windows, options.tableEntries, options.maxAge);
     this.#clock = options.clock ?? (() => runtime.loop.nowSec);
+    this.#scratch = runtime.windows.mapAnonymous(12);
+    this.#scratchIov.push(this.#scratch.window.index, this.#scratch.off, 12);
     this.#offloader = new Offloader(runtime.windows);
     this.#deferred = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
     this.#forwarding = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
@@ -140,6 +145,7 @@ export class ValeSwitch {
     this.#deferred.close();
     this.#forwarding.close();
     this.#offloader.close();
+    this.#scratch.close();
     this.#batch.close();
     this.#portTable.close();
     this.#table.close();
@@ -267,9 +273,9 @@ export class ValeSwitch {
   /** Forwards one frame, whatever it is. */
   #forward(i: number, now: number): void {
     const batch = this.#batch;
-    const port = this.#ports[batch.source[i]!];
+    const port = this.#ports[batch.source(i)];
     if (port === undefined) return;
-    this.#gatherAddresses(batch.firstPiece[i]!);
+    this.#readAddresses(i);
     // as signed words: small integers to the engine, whatever their value
     const dstLo = this.#addresses[0]!;
     const middle = this.#addresses[1]!;
@@ -298,7 +304,7 @@ export class ValeSwitch {
 
   #enqueue(i: number, port: ValePort, dst: ValePort): void {
     const batch = this.#batch;
-    if ((batch.needs[i]! & ~dst.rxOffloads) === 0) {
+    if ((batch.needs(i) & ~dst.rxOffloads) === 0) {
       this.#portTable.enqueue(dst.index, i);
       return;
     }
@@ -367,27 +373,27 @@ export class ValeSwitch {
     }
   }
 
-  /** Collects the first 12 bytes of the frame that begins at piece `p`. */
-  #gatherAddresses(p: number): void {
-    const { win, off, pieceLen } = this.#batch;
-    const bytes = this.#addressBytes;
-    let k = p;
-    let at = 0;
-    for (let n = 0; n < 12; n++) {
-      while (at === pieceLen[k]!) {
-        k++;
-        at = 0;
-      }
-      bytes[n] = this.#pool.windows[win[k]!]!.u8[off[k]! + at++]!;
-    }
+  /** Copies both addresses of frame `i` to #addresses. */
+  #readAddresses(i: number): void {
+    const { window, off } = this.#scratch;
+    this.#batch.copyTo(i, 12, this.#scratchIov, 0);
+    const w = off >>> 2;
+    for (let k = 0; k < 3; k++) this.#addresses[k] = window.i32[w + k]!;
   }
 
   // ---- frames sent from within a receive callback ----
 
   #defer(port: ValePort, iov: Iovec, hdrLen: number, hdr0: number, hdr1: number, hdr2: number): void {
     // bits 16-23 of the last header word are free: they carry the port
-    const kept = this.#deferred.pushIov(hdr0, hdr1, hdr2 | (port.index << 16), iov, hdrLen);
-    if (!kept) port.counters.values[P.tx_drop_loop]!++;
+    const len = iov.total - hdrLen;
+    const dst = this.#deferred.reserve(hdr0, hdr1, hdr2 | (port.index << 16), len);
+    if (dst === undefined) {
+      port.counters.values[P.tx_drop_loop]!++;
+      return;
+    }
+    iovecSkip(iov, hdrLen, this.#body);
+    const { win, off, len: lengths } = this.#body;
+    copyPieces(this.#pool, win, off, lengths, 0, len, dst, RING_HDR_LEN);
   }
 
   #takeDeferred(): void {
