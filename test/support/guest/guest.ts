@@ -39,7 +39,7 @@ export interface GuestProgram {
 
 const live = new Set<Guest>();
 process.on('exit', () => {
-  for (const guest of live) guest.killNow();
+  for (const guest of live) guest.abandon();
 });
 
 export function guestDir(): string {
@@ -136,6 +136,12 @@ export class Guest {
     } catch {
       // the group is gone
     }
+  }
+
+  /** What can still be done when this process is about to end. */
+  abandon(): void {
+    this.killNow();
+    rmSync(this.#dir, { recursive: true, force: true });
   }
 
   async close(): Promise<void> {
