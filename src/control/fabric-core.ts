@@ -8,7 +8,7 @@ import { CounterPage } from '../engine/counters.js';
 import { Mevent } from '../engine/mevent.js';
 import { PollLoop } from '../engine/poll-loop.js';
 import type { Log, Runtime } from '../engine/runtime.js';
-import { NetbeError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
 import { WindowPool } from '../memory/window.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
 import { FabricNic } from './fabric-nic.js';
@@ -22,6 +22,9 @@ export interface FabricCoreOptions {
   strictMemory?: boolean | undefined;
 }
 
+/** a minute: in effect, polling for ever */
+const MAX_SPIN_US = 60_000_000;
+
 export class FabricCore {
   readonly runtime: Runtime;
   readonly #nics = new Map<string, FabricNic>();
@@ -30,6 +33,12 @@ export class FabricCore {
 
   constructor(options: FabricCoreOptions) {
     const { log, poll = {} } = options;
+    if (poll.spinUs !== undefined && !(poll.spinUs >= 0 && poll.spinUs <= MAX_SPIN_US))
+      throw usageError(
+        `spinUs ${poll.spinUs} is not a number from 0 to ${MAX_SPIN_US}`,
+        String(poll.spinUs),
+        '50 is the default; more answers sooner and uses more of the processor, 0 only notifications.',
+      );
     this.#strictMemory = options.strictMemory ?? false;
     const mevent = new Mevent();
     const loop = new PollLoop(mevent, poll);

@@ -1,7 +1,7 @@
 /**
  * A fabric in the thread of the library's user. While frames come it polls for a millisecond at a
  * time and lets Node's event loop run in between; while none come it waits in the background
- * (Mevent.whenReady), and takes up one thread of Node's pool for that.
+ * (Mevent.whenReady). All such fabrics of a process together take up one thread of Node's pool.
  */
 import { setImmediate as nodeTurn } from 'node:timers/promises';
 import type { CounterDirectoryEntry } from '../engine/counters.js';

@@ -12,6 +12,7 @@ import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, Epoll } from '../sys/ep
 import { createEventfd, eventfdRead, eventfdWrite } from '../sys/eventfd.js';
 import type { Fd } from '../sys/fd.js';
 import { createTimerfd, timerfdRead, timerfdSet } from '../sys/timerfd.js';
+import { BackgroundWaiter } from './background-wait.js';
 
 export const EVF_READ = EPOLLIN;
 export const EVF_WRITE = EPOLLOUT;
@@ -141,6 +142,7 @@ export class Mevent {
   readonly #timers = new Set<MeventHandle>();
   #dispatching = false;
   #waiting = false;
+  #background: BackgroundWaiter | undefined;
   #closed = false;
   readonly #owner: HandleOwner = {
     update: (source) => this.#update(source),
@@ -232,16 +234,18 @@ export class Mevent {
   }
 
   /**
-   * Waits without blocking this thread (in one of the pool that Node has for file access, four by default);
-   * then `dispatch(0)` serves what is ready. wake() ends it. At most one at a time.
+   * Waits without blocking this thread (see background-wait.ts); then `dispatch(0)` serves what is
+   * ready. wake() ends it. At most one at a time.
    */
   async whenReady(): Promise<void> {
     if (this.#waiting || this.#closed) throw new Error(this.#closed ? 'the event loop is closed' : 'already waiting');
     this.#waiting = true;
-    endAtExit(this);
-    await new Promise<void>((resolve) => this.#epoll.waitAsync(-1, resolve));
-    waiting.delete(this);
-    this.#waiting = false;
+    try {
+      this.#background ??= new BackgroundWaiter();
+      await this.#background.readable(this.#epoll.fd);
+    } finally {
+      this.#waiting = false;
+    }
     if (this.#closed) this.#closeFds();
   }
 
@@ -261,6 +265,8 @@ export class Mevent {
 
   #closeFds(): void {
     if (this.#waiting || this.#dispatching) return;
+    this.#background?.release();
+    this.#background = undefined;
     this.#wake.close();
     this.#epoll.close();
   }
@@ -313,17 +319,4 @@ export class Mevent {
     this.#freeTokens = this.#freeTokens.concat(this.#retiredTokens);
     this.#retiredTokens = [];
   }
-}
-
-// Node joins the threads of its pool when the process exits: one that waits for ever would hang it
-const waiting = new Set<Mevent>();
-let exitHooked = false;
-
-function endAtExit(mevent: Mevent): void {
-  waiting.add(mevent);
-  if (exitHooked) return;
-  exitHooked = true;
-  process.on('exit', () => {
-    for (const m of waiting) m.wake();
-  });
 }

@@ -183,7 +183,7 @@ test('a fabric that cannot have all its NICs does not start, and leaves nothing'
   assert.equal(openFdCount(), before);
 });
 
-test('a module that cannot be loaded, or exports no backend, is refused by name', async () => {
+test('what a fabric cannot start with is refused by name: modules, objects, numbers', async () => {
   const before = openFdCount();
   for (const { thread } of modes) {
     await assert.rejects(Fabric.start({ thread, backends: ['./no-such-file.js'] }), {
@@ -196,6 +196,8 @@ test('a module that cannot be loaded, or exports no backend, is refused by name'
     });
     await assert.rejects(Fabric.start({ thread, backends: ['no-such-package-of-netbe'] }), { kind: 'usage' });
   }
+  for (const { thread } of modes)
+    await assert.rejects(Fabric.start({ thread, poll: { spinUs: -1 } }), { kind: 'usage', message: /spinUs -1/ });
   await assert.rejects(Fabric.start({ backends: [faultyBackend] }), { message: /cannot be sent to the fabric thread/ });
   assert.equal(openFdCount(), before);
 });

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
@@ -278,6 +279,30 @@ test('whenReady lets the thread do other things and resolves when something is r
   event.close();
   assert.equal(openFdCount(), before);
   await assert.rejects(mevent.whenReady(), /closed/);
+});
+
+test('many loops wait at once, and leave the threads of the pool to others', async () => {
+  const before = openFdCount();
+  const loops = Array.from({ length: 20 }, () => {
+    const mevent = new Mevent();
+    const event = createEventfd();
+    mevent.add(event.number, EVF_READ, (fd) => void eventfdRead(fd));
+    return { mevent, event, ready: mevent.whenReady() };
+  });
+  assert.match(await readFile(fileURLToPath(import.meta.url), 'utf8'), /leave the threads/);
+  for (const { mevent, event, ready } of loops.slice().reverse()) {
+    eventfdWrite(event.number);
+    await ready;
+    assert.equal(mevent.dispatch(0), 1);
+  }
+  const again = loops.map(({ mevent }) => mevent.whenReady());
+  for (const { mevent } of loops) mevent.wake();
+  await Promise.all(again);
+  for (const { mevent, event } of loops) {
+    mevent.close();
+    event.close();
+  }
+  assert.equal(openFdCount(), before);
 });
 
 test('a process that exits while a loop waits does exit', () => {
