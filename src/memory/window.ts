@@ -82,6 +82,11 @@ export class Window {
     return this.#used.length > 0;
   }
 
+  /** Ranges in use: what a leak test compares. */
+  get rangeCount(): number {
+    return this.#used.length;
+  }
+
   #alignUp(off: number, align: number): number {
     const addr = this.addr + off;
     return off + ((align - (addr % align)) % align);

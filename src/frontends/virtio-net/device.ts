@@ -381,6 +381,8 @@ export class VirtioNet implements VirtioDevice, Pollable {
   /** The driver broke a ring: it is not touched again until it is set up anew. */
   #reportBroken(index: 0 | 1): void {
     const { vq } = this.#queues[index];
+    // once: it stays broken until it is started again
+    if (!vq.started) return;
     const fault = virtqueueFaults[vq.fault]!;
     this.counters.values[FIRST_FAULT + vq.fault]!++;
     vq.stop();

@@ -71,10 +71,6 @@ export class Vring {
     this.#owner = owner;
   }
 
-  get started(): boolean {
-    return this.#started;
-  }
-
   setSize(size: number): void {
     this.deactivate();
     this.#owner.device.setQueueSize(this.index, size);
