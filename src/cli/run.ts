@@ -2,7 +2,6 @@
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { loadConfig } from '../control/config.js';
 import type { NicSpec } from '../control/fabric-types.js';
 import { checkName, duplicateError, findDuplicate, resolveNic } from '../control/nic-spec.js';
 import { DEFAULT_FABRIC_NAME, DEFAULT_SPIN_US, type LogLevel, logLevels } from '../control/schema.js';
@@ -97,6 +96,7 @@ export function upCommand(): Command {
         'Examples:\n  netbe up fabric.yaml\n  netbe up fabric.yaml --check\n',
     )
     .action(async (file: string, options: FabricChoice & LogOptions & { check?: boolean }) => {
+      const { loadConfig } = await import('../control/config.js');
       const config = loadConfig(file);
       if (options.check) return print(`${file} is right: ${plural(config.nics.length, 'NIC')}`);
       const format = options.logJson ? 'json' : config.log.format;

@@ -1,6 +1,5 @@
 /** netbe schema: the published descriptions of the fabric file and of the control API. */
 import { Argument, Command } from 'commander';
-import { buildApi } from '../control/api.js';
 import type { FabricControl } from '../control/fabric-types.js';
 import { fabricSchema } from '../control/schema.js';
 import { netbeVersion } from '../control/version.js';
@@ -20,6 +19,8 @@ export function schemaCommand(): Command {
 
 /** The description does not depend on the fabric that is behind it. */
 export async function describeApi(): Promise<object> {
+  // loaded when it is wanted: an HTTP server takes a while
+  const { buildApi } = await import('../control/api.js');
   const app = await buildApi({} as FabricControl, { name: '', version: netbeVersion, startedAt: '' });
   const document = app.swagger();
   await app.close();

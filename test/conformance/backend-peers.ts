@@ -4,7 +4,8 @@
  */
 import { Iovec } from '../../src/memory/iovec.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
-import { openBackend } from '../../src/net-backends/registry.js';
+import { openBackend, registerBackend } from '../../src/net-backends/registry.js';
+import { type OwnBackend, ownBackend } from '../support/own-backend.js';
 import type { TestRuntime } from '../support/runtime.js';
 
 export interface BackendUnderTest {
@@ -143,7 +144,21 @@ function loopback(device: string): OpenUnderTest {
   };
 }
 
+/** FrameBackend, through a subclass that keeps frames. */
+const own: OpenUnderTest = (runtime, onReceive) => {
+  const backend = openBackend(runtime, 'own0', onReceive, 'test') as OwnBackend;
+  return {
+    backend,
+    inject: (frame) => void backend.give(frame),
+    sent: () => backend.frames.splice(0),
+    close: () => backend.close(),
+  };
+};
+
 export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   vale: withPeer('vale0:test', 'vale0:peer'),
   loopback: loopback('loopback0'),
+  own,
 };
+
+registerBackend(ownBackend);
