@@ -1,17 +1,32 @@
 /**
- * The measured side of vhost-user-forward: a fabric with NICs on one VALE switch, as `netbe run` has it
- * in its fabric thread.
+ * The measured side of the benches that go through vhost-user: a fabric with NICs on one VALE switch,
+ * as `netbe run` has it in its fabric thread.
  *
- *   fabric-worker SOCKET…      says {"ready":true}; ends with its standard input
+ *   fabric-worker IDLE SOCKET…      a NIC for each socket, and IDLE further ones in the folder of the
+ *       first, whose guests are connected and ready and never send; says {"ready":true} and ends
+ *       with its standard input
  */
+import { dirname, join } from 'node:path';
 import { FabricCore } from '../../src/control/fabric-core.js';
+import { VhostUserGuest } from '../../test/support/vhost-user-guest.js';
 
+const [idle = '0', ...sockets] = process.argv.slice(2);
 const quiet = { debug() {}, info() {}, warn() {} };
 const core = new FabricCore({
   log: { ...quiet, error: (fields, message) => void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`) },
 });
-process.argv.slice(2).forEach((socket, i) => {
-  core.addNic({ name: `vm${i}`, emulation: 'virtio-net', backend: `vale0:vm${i}`, socket });
+
+function addNic(name: string, socket: string): void {
+  core.addNic({ name, emulation: 'virtio-net', backend: `vale0:${name}`, socket });
+}
+
+sockets.forEach((socket, i) => {
+  addNic(`vm${i}`, socket);
+});
+const guests = Array.from({ length: Number(idle) }, (_, i) => {
+  const socket = join(dirname(sockets[0]!), `idle${i}-${process.pid}.sock`);
+  addNic(`idle${i}`, socket);
+  return VhostUserGuest.connect(socket, () => core.step(0), { style: 'dpdk' });
 });
 
 let ended = false;
@@ -24,7 +39,11 @@ process.stdout.write('{"ready":true}\n');
 function serve(): void {
   const until = performance.now() + 20;
   while (performance.now() < until) core.step(20);
-  if (ended) core.close();
-  else setImmediate(serve);
+  if (!ended) {
+    setImmediate(serve);
+    return;
+  }
+  for (const guest of guests) guest.close();
+  core.close();
 }
 serve();
