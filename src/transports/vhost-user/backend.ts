@@ -32,8 +32,10 @@ export interface BackendOptions {
   strictMemory: boolean;
   /** offer INBAND_NOTIFICATIONS */
   inbandNotifications: boolean;
-  /** something that no request can be blamed for, for the log */
+  /** something went wrong that no request can be blamed for */
   warn: (message: string) => void;
+  /** nothing went wrong, but somebody should know */
+  note: (message: string) => void;
 }
 
 export class Backend implements VringOwner {
@@ -52,7 +54,7 @@ export class Backend implements VringOwner {
   #channel: BackendChannel | undefined;
 
   constructor(options: BackendOptions) {
-    const { runtime, device, strictMemory, inbandNotifications, warn } = options;
+    const { runtime, device, strictMemory, inbandNotifications, warn, note } = options;
     this.runtime = runtime;
     this.device = device;
     this.warn = warn;
@@ -62,7 +64,10 @@ export class Backend implements VringOwner {
     this.table = new MemoryTable({
       windows: runtime.windows,
       strict: strictMemory,
-      onUnsealed: () => warn('its memory is a file that the hypervisor could shorten, which would end this process'),
+      onUnsealed: () =>
+        note(
+          'its memory is a file that the hypervisor could shorten, which would end this process; strict memory refuses it',
+        ),
     });
     this.rings = Array.from({ length: device.queueCount }, (_, i) => new Vring(this, i));
     device.onBroken = (index, fault) => {

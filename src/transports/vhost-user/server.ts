@@ -161,6 +161,7 @@ export class VhostUserTransport {
         inbandNotifications,
         socket,
         warn: (message) => this.#fault(message),
+        note: (message) => this.#log('warn', message),
         onClose: (fault) => this.#ended(fault),
       });
     } catch (error) {
