@@ -2,13 +2,16 @@
  * Runs the tests: node dist/scripts/test.js [GROUP | FILE]...
  *
  * Groups are the folders of test/: unit, conformance, fuzz, peers, guests; all of them by default.
- * One file at a time: guests and peers want the machine's cores to themselves.
+ * One file at a time: guests and peers want the machine's cores to themselves. What the guests need
+ * and is not there is fetched first (npm run setup does the same).
  */
 import { readdirSync, statSync } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { run } from 'node:test';
 import { spec } from 'node:test/reporters';
 import { fileURLToPath } from 'node:url';
+import { exitStatus, NetbeError } from '../src/errors.js';
+import { chooseComponents, setUp } from './setup/install.js';
 
 const root = fileURLToPath(new URL('../test/', import.meta.url));
 const groups = ['unit', 'conformance', 'fuzz', 'peers', 'guests'];
@@ -34,6 +37,18 @@ const files = (args.length > 0 ? args : groups).flatMap(filesOf);
 if (files.length === 0) {
   process.stderr.write('test: no test files\n');
   process.exit(2);
+}
+
+if (files.some((file) => file.startsWith(`${root}guests/`))) {
+  try {
+    await setUp(chooseComponents([]));
+  } catch (error) {
+    if (!(error instanceof NetbeError)) throw error;
+    const rest = groups.filter((group) => group !== 'guests').join(' ');
+    process.stderr.write(`test: the guests cannot be set up: ${error.message}\n${error.remedy ?? ''}\n`);
+    process.stderr.write(`The tests that need no guests: npm test -- ${rest}\n`);
+    process.exit(exitStatus(error.kind));
+  }
 }
 
 const counts = { pass: 0, fail: 0, skip: 0 };
