@@ -32,9 +32,10 @@ export class Worker {
 
   constructor({ command, args, cpu, env }: WorkerCommand) {
     this.#name = command;
-    const line = cpu === undefined ? [command, ...args] : ['taskset', '-c', String(cpu), command, ...args];
+    const [first = command, ...rest] =
+      cpu === undefined ? [command, ...args] : ['taskset', '-c', String(cpu), command, ...args];
     // a session of its own: the kernel's autogroup shares a core by session, whatever the nice value
-    this.#child = spawn('setsid', line, { stdio: ['pipe', 'pipe', 'pipe'], env: env ?? process.env });
+    this.#child = spawn(first, rest, { detached: true, stdio: 'pipe', env: env ?? process.env });
     this.#child.stderr.on('data', (bytes) => {
       this.#stderr = (this.#stderr + bytes).slice(-4000);
     });
