@@ -51,6 +51,10 @@ export class FabricCore {
 
   addNic(spec: NicSpec): NicInfo {
     this.#checkOpen();
+    // JavaScript may have left them out
+    for (const key of ['backend', 'socket'] as const)
+      if (typeof spec?.[key] !== 'string')
+        throw usageError(`a NIC needs a ${key}`, key, 'For instance { backend: "vale0:vm1", socket: "vm1.sock" }.');
     const resolved = resolveNic(spec, { strictMemory: this.#strictMemory });
     const present = [...this.#nics.values()].map((nic) => nic.spec);
     const duplicate = findDuplicate([...present, resolved]);

@@ -2,7 +2,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import type { CounterDirectoryEntry } from '../engine/counters.js';
 import type { Log } from '../engine/runtime.js';
-import { NetbeError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
 import { eventfdWrite } from '../sys/eventfd.js';
 import { atExit } from './at-exit.js';
 import {
@@ -139,8 +139,14 @@ export class ThreadHost implements FabricHost {
     if (this.#closing && op !== 'close') return Promise.reject(closedError());
     const id = this.#nextId++;
     return new Promise((resolve, reject) => {
+      try {
+        this.#port.postMessage({ id, op, args } satisfies ThreadRequest);
+      } catch (error) {
+        // functions, for instance, cannot go to another thread
+        reject(usageError(`${op} takes plain data: ${(error as Error).message}`));
+        return;
+      }
       this.#pending.set(id, { resolve, reject });
-      this.#port.postMessage({ id, op, args } satisfies ThreadRequest);
       eventfdWrite(this.#wakeFd);
     });
   }

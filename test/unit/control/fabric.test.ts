@@ -7,6 +7,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Fabric, type FabricStartOptions } from '../../../src/control/fabric.js';
+import type { NicSpec } from '../../../src/control/fabric-types.js';
 import { NetbeError } from '../../../src/errors.js';
 import { openFdCount } from '../../../src/sys/fd.js';
 import { backend as faultyBackend } from '../../support/faulty-backend.js';
@@ -115,6 +116,13 @@ for (const { where, thread } of modes) {
       code: 'ENOENT',
       syscall: 'bind',
     });
+    await refused(fabric.addNic({ socket: other } as NicSpec), { kind: 'usage', message: /needs a backend/ });
+    await refused(fabric.addNic(undefined as unknown as NicSpec), { kind: 'usage' });
+    if (thread)
+      await refused(fabric.addNic({ backend: 'vale0:b', socket: other, name: (() => 1) as unknown as string }), {
+        kind: 'usage',
+        message: /plain data/,
+      });
     await refused(fabric.removeNic('b'), { code: 'ENOENT', remedy: 'The fabric has: a.' });
     await refused(fabric.setLink('b', true), { code: 'ENOENT' });
     await refused(fabric.capture('b').next(), { code: 'ENOENT' });
