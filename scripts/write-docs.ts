@@ -1,16 +1,28 @@
 /**
- * Writes what is made from the code into docs/: npm run build:docs. A test checks that they agree.
+ * Writes what is made from the code into the documentation: schemas, and the tables between
+ * `<!-- table: NAME -->` and `<!-- end of table -->`. npm run build:docs; a test checks that they agree.
  */
-import { writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describeApi } from '../src/cli/schema.js';
 import { fabricSchema } from '../src/control/schema.js';
+import { withTables } from './docs/tables.js';
 
-const docs = new URL('../../docs/', import.meta.url);
+const root = new URL('../../', import.meta.url);
 
-/** File name in docs/, then its whole text. */
+/** Path from the root of the project, then the whole text. */
 export async function generatedDocs(): Promise<Record<string, string>> {
-  return { 'fabric.schema.json': json(fabricSchema), 'openapi.json': json(await describeApi()) };
+  const texts: Record<string, string> = {
+    'docs/fabric.schema.json': json(fabricSchema),
+    'docs/openapi.json': json(await describeApi()),
+  };
+  for (const path of markdownFiles()) texts[path] = await withTables(readFileSync(new URL(path, root), 'utf8'));
+  return texts;
+}
+
+export function markdownFiles(): string[] {
+  const inDocs = readdirSync(new URL('docs/', root)).map((name) => `docs/${name}`);
+  return [...readdirSync(root), ...inDocs].filter((path) => path.endsWith('.md')).sort();
 }
 
 function json(value: object): string {
@@ -18,4 +30,4 @@ function json(value: object): string {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url))
-  for (const [name, text] of Object.entries(await generatedDocs())) writeFileSync(new URL(name, docs), text);
+  for (const [path, text] of Object.entries(await generatedDocs())) writeFileSync(new URL(path, root), text);

@@ -29,10 +29,11 @@ export interface SlotKey {
   value: string;
   summary: string;
   default?: string;
+  required?: boolean;
 }
 
 export const slotKeys: readonly SlotKey[] = [
-  { name: 'socket', value: 'PATH', summary: 'vhost-user socket that the hypervisor joins (required)' },
+  { name: 'socket', value: 'PATH', summary: 'vhost-user socket that the hypervisor joins', required: true },
   {
     name: 'mode',
     value: 'server|client',

@@ -1,13 +1,32 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { test } from 'node:test';
-import { generatedDocs } from '../../scripts/write-docs.js';
+import { fileURLToPath } from 'node:url';
+import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
+import { counterNames } from '../../src/frontends/virtio-net/counters.js';
+import { portCounterNames, switchCounterNames } from '../../src/netmap/vale/counters.js';
 
-const docs = new URL('../../../docs/', import.meta.url);
+const root = fileURLToPath(new URL('../../../', import.meta.url));
+const read = (path: string) => readFileSync(join(root, path), 'utf8');
 
-for (const [name, text] of Object.entries(await generatedDocs()))
-  test(`docs/${name} is what the code says (npm run build:docs)`, () => {
-    const file = readFileSync(new URL(name, docs), 'utf8');
-    if (name.endsWith('.json')) assert.deepEqual(JSON.parse(file), JSON.parse(text));
-    else assert.equal(file, text);
+for (const [path, text] of Object.entries(await generatedDocs()))
+  test(`${path} says what the code says (npm run build:docs)`, () => {
+    if (path.endsWith('.json')) assert.deepEqual(JSON.parse(read(path)), JSON.parse(text));
+    else assert.equal(read(path), text);
   });
+
+test('every counter is explained', () => {
+  const missing = (path: string, names: readonly string[]) => {
+    const text = read(path);
+    return names.filter((name) => !text.includes(`\`${name}\``));
+  };
+  assert.deepEqual(missing('docs/virtio-net.md', counterNames), []);
+  assert.deepEqual(missing('docs/vale.md', [...portCounterNames, ...switchCounterNames]), []);
+});
+
+test('links within the documentation lead somewhere', () => {
+  for (const path of markdownFiles())
+    for (const [, target] of read(path).matchAll(/\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)/g))
+      assert(existsSync(join(root, dirname(path), target as string)), `${path} links to ${target}`);
+});

@@ -1,0 +1,139 @@
+/** Tables of the documentation that are made from the code, as Markdown, by the name that stands in the text. */
+import { buildProgram } from '../../src/cli/program.js';
+import { describeApi } from '../../src/cli/schema.js';
+import { fabricSchema, nicSpecSchema } from '../../src/control/schema.js';
+import { slotKeys } from '../../src/control/slot-spec.js';
+import type { BackendOption } from '../../src/net-backends/net-backend.js';
+import { netBackends } from '../../src/net-backends/registry.js';
+
+function table(head: string[], rows: string[][]): string {
+  const line = (cells: string[]) => `| ${cells.map((c) => c.replaceAll('|', '\\|')).join(' | ')} |`;
+  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+}
+
+const code = (text: string) => `\`${text}\``;
+
+function optionRows(options: readonly (BackendOption & { default?: string })[]): string[][] {
+  return options.map((o) => [code(o.name), code(o.value), o.default ?? (o.required ? 'required' : ''), o.summary]);
+}
+
+function backendsTable(): string {
+  return table(
+    ['device', 'what it is', 'options'],
+    netBackends.map((b) => [code(b.example), b.summary, b.options.map((o) => code(o.name)).join(', ') || 'none']),
+  );
+}
+
+function backendTable(prefix: string): string {
+  const backend = netBackends.find((b) => b.prefix === prefix);
+  if (!backend) throw new Error(`no backend ${prefix}`);
+  return table(['option', 'value', 'default', 'meaning'], optionRows(backend.options));
+}
+
+function slotKeysTable(): string {
+  return table(['key', 'value', 'default', 'meaning'], optionRows(slotKeys));
+}
+
+interface Property {
+  type?: string;
+  enum?: readonly string[];
+  default?: unknown;
+  description?: string;
+  minimum?: number;
+  maximum?: number;
+  properties?: Record<string, Property>;
+}
+
+function printValue({ type, enum: allowed, minimum, maximum }: Property): string {
+  if (allowed) return allowed.map(code).join(', ');
+  if (minimum !== undefined) return `${minimum} to ${maximum}`;
+  const names: Record<string, string> = { string: 'text', boolean: '`true`, `false`', array: 'list', object: 'map' };
+  return names[type ?? ''] ?? type ?? '';
+}
+
+function propertyRows(properties: Record<string, Property>, required: readonly string[], prefix = ''): string[][] {
+  return Object.entries(properties).flatMap(([name, p]) => {
+    if (p.properties) return propertyRows(p.properties, [], `${prefix}${name}.`);
+    // a default that is a rule stands at the end of the description
+    const [, meaning, rule] = /^(.*?)(?: Default: (.*?)\.?)?$/.exec(p.description ?? '') ?? [];
+    const fallback = p.default === undefined ? rule : code(String(p.default));
+    return [
+      [code(prefix + name), printValue(p), fallback ?? (required.includes(name) ? 'required' : ''), meaning ?? ''],
+    ];
+  });
+}
+
+const keyHead = ['key', 'value', 'default', 'meaning'];
+
+function fabricTable(): string {
+  const { nics, ...top } = fabricSchema.properties;
+  return table(keyHead, propertyRows({ ...top, nics } as Record<string, Property>, fabricSchema.required));
+}
+
+function nicTable(): string {
+  return table(keyHead, propertyRows(nicSpecSchema.properties as Record<string, Property>, nicSpecSchema.required));
+}
+
+async function apiTable(): Promise<string> {
+  const { paths } = (await describeApi()) as { paths: Record<string, Record<string, { summary: string }>> };
+  const rows = Object.entries(paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, { summary }]) => [`${method.toUpperCase()} ${path}`, summary]),
+  );
+  return table(
+    ['request', 'what it does'],
+    [...rows, ['GET /openapi.json', 'This API, described by OpenAPI 3.1']].map(([request, what]) => [
+      code(request as string),
+      what as string,
+    ]),
+  );
+}
+
+function commandsTable(): string {
+  const rows = buildProgram().commands.flatMap((c) =>
+    (c.commands.length > 0 ? c.commands : [c]).map((sub) => {
+      const name = sub === c ? c.name() : `${c.name()} ${sub.name()}`;
+      const args = sub.registeredArguments.map((a) =>
+        a.required ? a.name().toUpperCase() : `[${a.name().toUpperCase()}]`,
+      );
+      return [code(['netbe', name, ...args].join(' ')), sub.summary()];
+    }),
+  );
+  return table(['command', 'what it does'], rows);
+}
+
+/** The table that `<!-- table: NAME -->` stands for. */
+export async function makeTable(name: string): Promise<string> {
+  const [kind, argument = ''] = name.split(' ');
+  switch (kind) {
+    case 'backends':
+      return backendsTable();
+    case 'backend':
+      return backendTable(argument);
+    case 'slot-keys':
+      return slotKeysTable();
+    case 'fabric':
+      return fabricTable();
+    case 'nic':
+      return nicTable();
+    case 'api':
+      return apiTable();
+    case 'commands':
+      return commandsTable();
+    default:
+      throw new Error(`no table ${name}`);
+  }
+}
+
+const marked = /<!-- table: ([a-z -]+) -->\n[\s\S]*?<!-- end of table -->/g;
+
+/** The text with every marked table made anew. */
+export async function withTables(text: string): Promise<string> {
+  let out = text;
+  for (const [whole, name] of text.matchAll(marked))
+    out = out.replace(whole, () => `<!-- table: ${name} -->\n@@${name}@@\n<!-- end of table -->`);
+  for (const [whole, name] of out.matchAll(/@@([a-z -]+)@@/g)) {
+    const made = await makeTable(name as string);
+    out = out.replace(whole, () => `\n${made}\n`);
+  }
+  return out;
+}
