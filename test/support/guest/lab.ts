@@ -7,8 +7,8 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { Fabric } from '../../../src/control/fabric.js';
-import type { NicSpec } from '../../../src/control/fabric-types.js';
+import { Fabric, type NicSpec } from '../../../src/index.js';
+
 import type { Guest } from './guest.js';
 import { type QemuOptions, startQemu } from './qemu.js';
 import { startUml, type UmlOptions } from './uml.js';
