@@ -1,7 +1,7 @@
 /** The demo's steps. Each throws if what it shows did not come true. */
 import { createWriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
-import { formatBytes, formatCount, formatTable } from '../../src/cli/format.js';
+import { formatBytes, formatCount, formatTable, plural } from '../../src/cli/format.js';
 import type { Counters } from '../../src/control/fabric-types.js';
 import type { Guest } from '../../test/support/guest/guest.js';
 import type { Lab } from '../../test/support/guest/lab.js';
@@ -112,7 +112,10 @@ async function throughput(screen: Screen, from: Guest, to: Guest, address: strin
   const { bitsPerSecond, bytes, retransmits } = await iperf(from, to, address, { seconds: TCP_SECONDS });
   const gbps = bitsPerSecond / 1e9;
   if (!(gbps > 0)) throw new Error(`no TCP throughput ${way}`);
-  screen.result('TCP', `${way}  ${gbps.toFixed(2)} Gbit/s (${formatBytes(bytes)}, ${retransmits} retransmits)`);
+  screen.result(
+    'TCP',
+    `${way}  ${gbps.toFixed(2)} Gbit/s (${formatBytes(bytes)}, ${plural(retransmits, 'retransmit')})`,
+  );
   return Number(gbps.toFixed(3));
 }
 
