@@ -304,6 +304,24 @@ test('guests that are killed in mid-burst come back; their peer loses nothing bu
   assert.equal(openFdCount(), before);
 });
 
+test("a fabric in the caller's thread carries traffic, and lets the caller go on", async (t) => {
+  const dir = tempDir(t);
+  const before = openFdCount();
+  const fabric = await startFabric(t, { thread: false });
+  for (const name of ['a', 'b']) await fabric.addNic({ backend: `vale0:${name}`, socket: join(dir, `${name}.sock`) });
+  const children = [await startBlaster(t, join(dir, 'a.sock')), await startBlaster(t, join(dir, 'b.sock'))];
+  const received = (name: string): number => fabric.counters()[name]?.rx_frames ?? 0;
+  for (let i = 0; i < 5000 && Math.min(received('a'), received('b')) < 1000; i++) await sleep(1);
+  assert.ok(received('a') >= 1000 && received('b') >= 1000);
+  assert.equal((await fabric.show()).nics[0]?.transport.state, 'connected');
+  await fabric.close();
+  for (const child of children) {
+    child.kill('SIGKILL');
+    await once(child, 'close');
+  }
+  assert.equal(openFdCount(), before);
+});
+
 test('a fabric that is closed while guests send closes at once; they see the end of the connection', async (t) => {
   const dir = tempDir(t);
   const before = openFdCount();
