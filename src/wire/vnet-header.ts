@@ -65,6 +65,29 @@ export function receiveOffloads(features: bigint): number {
   return featureBits.reduce((mask, [offload, , guest]) => ((features & guest) === guest ? mask | offload : mask), 0);
 }
 
+/**
+ * For two ends joined back to back, given what each can do: the features to agree on with each. What
+ * one hands over unfinished (GUEST_*) the other must take (CSUM, HOST_*).
+ */
+export function translateOffloads(capA: bigint, capB: bigint): { featuresA: bigint; featuresB: bigint } {
+  const aToB = receiveOffloads(capA) & sendOffloads(capB);
+  const bToA = receiveOffloads(capB) & sendOffloads(capA);
+  return { featuresA: featuresOf(bToA, aToB), featuresB: featuresOf(aToB, bToA) };
+}
+
+/** Feature bits that say: `sent` may be asked for in frames sent, `received` is taken unfinished. */
+function featuresOf(sent: number, received: number): bigint {
+  let features = 0n;
+  for (const [offload, host, guest] of featureBits) {
+    if ((sent & offload) !== 0) features |= host;
+    if ((received & offload) !== 0) features |= guest;
+  }
+  // segmentation is of no use without the checksum that it implies
+  if ((sent & OFFLOAD_CSUM) === 0) for (const [, host] of featureBits) features &= ~host;
+  if ((received & OFFLOAD_CSUM) === 0) for (const [, , guest] of featureBits) features &= ~guest;
+  return features;
+}
+
 /** Offloads that a checked header asks for; 0: the frame is complete as it is. */
 export function neededOffloads(flags: number, gsoType: number): number {
   const gso = offloadOfGsoType[gsoType & ~VIRTIO_NET_HDR_GSO_ECN] as number;
