@@ -46,3 +46,12 @@ export function integerOption(
     throw usageError(`${option.name}=${text} is out of range: allowed are ${min} to ${max}`, `${option.name}=${text}`);
   return value;
 }
+
+/** One of the words that the option's `value` lists, separated by bars; or its default. */
+export function choiceOption(option: BackendOption, options: ReadonlyMap<string, string>): string {
+  const text = options.get(option.name) ?? option.default ?? '';
+  const allowed = option.value.split('|');
+  if (!allowed.includes(text))
+    throw usageError(`${option.name}=${text}: allowed are ${allowed.join(' and ')}`, `${option.name}=${text}`);
+  return text;
+}

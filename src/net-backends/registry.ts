@@ -1,12 +1,14 @@
 /** The one list of backends, and the choice among them by the device's name (netbe_init of bhyve). */
 import type { Runtime } from '../engine/runtime.js';
 import { usageError } from '../errors.js';
+import { dgramBackend } from './dgram.js';
 import { loopbackBackend } from './loopback.js';
 import type { NetBackend, NetBackendType, ReceiveCallback } from './net-backend.js';
 import { checkOptions, parseDevice } from './options.js';
+import { streamBackend } from './stream.js';
 import { valeBackend } from './vale.js';
 
-const types: NetBackendType[] = [valeBackend, loopbackBackend];
+const types: NetBackendType[] = [valeBackend, streamBackend, dgramBackend, loopbackBackend];
 
 /** Every backend there is: help, documentation and the conformance suite are made from it. */
 export const netBackends: readonly NetBackendType[] = types;

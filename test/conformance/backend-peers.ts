@@ -2,6 +2,9 @@
  * For each backend of the registry, how the conformance suite gets at its other end.
  * A backend without an entry here fails the suite.
  */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { Iovec } from '../../src/memory/iovec.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend, registerBackend } from '../../src/net-backends/registry.js';
@@ -15,6 +18,8 @@ export interface BackendUnderTest {
   /** what the backend has sent since the last call, headers stripped */
   sent(): Uint8Array[];
   close(): void;
+  /** longest frame that what lies between can carry, where that is less than the contract's */
+  maxFrameLen?: number;
 }
 
 export type OpenUnderTest = (runtime: TestRuntime, onReceive: () => void) => BackendUnderTest;
@@ -73,8 +78,13 @@ export class FrameBuffer {
   }
 }
 
-/** A second backend at the other end, without header. */
-function withPeer(device: string, peerDevice: string): OpenUnderTest {
+/** A second backend at the other end, without header. `settle` lets what is under way arrive. */
+function withPeer(
+  device: string,
+  peerDevice: string,
+  settle: (runtime: TestRuntime) => void = () => {},
+  maxFrameLen?: number,
+): OpenUnderTest {
   return (runtime, onReceive) => {
     const frames = new FrameBuffer(runtime);
     const received: Uint8Array[] = [];
@@ -92,15 +102,21 @@ function withPeer(device: string, peerDevice: string): OpenUnderTest {
     );
     peer.recvEnable();
     const backend = openBackend(runtime, device, onReceive, 'test');
+    settle(runtime);
     return {
       backend,
+      ...(maxFrameLen === undefined ? {} : { maxFrameLen }),
       inject(frame) {
         const iov = frames.iovec(frame.length);
         frames.write(iov, frame);
         peer.send(iov);
         peer.flush();
+        settle(runtime);
       },
-      sent: () => received.splice(0),
+      sent() {
+        settle(runtime);
+        return received.splice(0);
+      },
       close() {
         backend.close();
         peer.close();
@@ -155,8 +171,26 @@ const own: OpenUnderTest = (runtime, onReceive) => {
   };
 };
 
+/** Serves the sockets between the two ends. */
+function serveEvents(runtime: TestRuntime): void {
+  for (let i = 0; i < 3; i++) runtime.mevent.dispatch(0);
+}
+
+const dir = mkdtempSync(join(tmpdir(), 'netbe-conformance-'));
+process.on('exit', () => rmSync(dir, { recursive: true, force: true }));
+const PORTS = [42611, 42612];
+/** the largest datagram of UDP over IPv4 */
+const MAX_UDP_PAYLOAD = 65507;
+
 export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   vale: withPeer('vale0:test', 'vale0:peer'),
+  stream: withPeer(`stream0,addr=unix:${dir}/s,mode=client,reconnect-ms=10`, `stream1,addr=unix:${dir}/s`, serveEvents),
+  dgram: withPeer(
+    `dgram0,local=udp:127.0.0.1:${PORTS[0]},remote=udp:127.0.0.1:${PORTS[1]}`,
+    `dgram1,local=udp:127.0.0.1:${PORTS[1]},remote=udp:127.0.0.1:${PORTS[0]}`,
+    serveEvents,
+    MAX_UDP_PAYLOAD,
+  ),
   loopback: loopback('loopback0'),
   own,
 };

@@ -1,0 +1,243 @@
+/**
+ * dgram: QEMU's `-netdev dgram` (qemu(1)): each frame is a datagram, over UDP on loopback or between two
+ * unix sockets. There is no connection: frames to a peer that is not there are dropped and counted.
+ *
+ * Datagrams go and come in batches (sendmmsg(2), recvmmsg(2)).
+ */
+import { unlinkSync } from 'node:fs';
+import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
+import type { Runtime } from '../engine/runtime.js';
+import { NetbeError } from '../errors.js';
+import { copyPieces } from '../memory/copy.js';
+import { Iovec } from '../memory/iovec.js';
+import type { Mapping } from '../memory/window.js';
+import type { Fd } from '../sys/fd.js';
+import {
+  addressText,
+  bindDatagram,
+  DatagramBatch,
+  datagramAddressInUse,
+  parseSocketAddress,
+  type SocketAddress,
+} from '../sys/inet.js';
+import { E } from '../sys/libc.js';
+import {
+  type BackendOpen,
+  type BackendOption,
+  checkVnetHdrLen,
+  MAX_FRAME_LEN,
+  type NetBackend,
+  type NetBackendType,
+  type ReceiveCallback,
+  type VnetHdrLen,
+} from './net-backend.js';
+
+const ENOSPC = 28;
+/** datagrams in one call */
+const BATCH = 64;
+/** room for one frame */
+const SLOT_BYTES = MAX_FRAME_LEN + 64;
+/** largest payload of a UDP datagram over IPv4: 65535 less the headers */
+const MAX_UDP_PAYLOAD = 65507;
+/** of the socket: a few bursts of full-sized frames */
+const SOCKET_BUFFER_BYTES = 4 * 2 ** 20;
+
+const ADDRESS = 'unix:PATH|udp:127.0.0.1:PORT';
+const LOCAL: BackendOption = { name: 'local', value: ADDRESS, summary: 'where frames are received', required: true };
+const REMOTE: BackendOption = { name: 'remote', value: ADDRESS, summary: 'where frames are sent', required: true };
+
+const counterNames = [
+  'rx_no_space',
+  'rx_discarded',
+  'rx_drop_runt',
+  'tx_drop_full',
+  'tx_drop_no_peer',
+  'tx_drop_too_long',
+] as const;
+const RX_NO_SPACE = 0;
+const RX_DISCARDED = 1;
+const RX_DROP_RUNT = 2;
+const TX_DROP_FULL = 3;
+const TX_DROP_NO_PEER = 4;
+const TX_DROP_TOO_LONG = 5;
+
+class Dgram implements NetBackend {
+  readonly name: string;
+  readonly vnetHdrLen: VnetHdrLen = 0;
+  readonly #runtime: Runtime;
+  readonly #onReceive: ReceiveCallback | undefined;
+  readonly #values: Float64Array;
+  readonly #maxLen: number;
+  readonly #local: SocketAddress;
+  readonly #memory: Mapping;
+  readonly #receiving = new DatagramBatch(BATCH);
+  readonly #sending: DatagramBatch;
+  readonly #piece = new Iovec(1);
+  readonly #socket: Fd;
+  readonly #handle: MeventHandle;
+  /** datagrams received, [#inHead, #inTail) not yet taken */
+  #inHead = 0;
+  #inTail = 0;
+  #outCount = 0;
+  #enabled = false;
+  #closed = false;
+
+  constructor({ runtime, device, onReceive }: BackendOpen, local: SocketAddress, remote: SocketAddress) {
+    this.name = device;
+    this.#runtime = runtime;
+    this.#onReceive = onReceive;
+    this.#local = local;
+    this.#maxLen = local.kind === 'unix' ? MAX_FRAME_LEN : MAX_UDP_PAYLOAD;
+    this.#sending = new DatagramBatch(BATCH, remote);
+    this.#socket = openSocket(local);
+    this.#handle = runtime.mevent.addDisabled(this.#socket.number, EVF_READ, () => this.#readable());
+    this.#values = runtime.counters.create(device, counterNames).values;
+    this.#memory = runtime.windows.mapAnonymous(2 * BATCH * SLOT_BYTES, device);
+    for (let i = 0; i < BATCH; i++) this.#receiving.setBuffer(i, this.#memory.addr + i * SLOT_BYTES, SLOT_BYTES);
+  }
+
+  send(iov: Iovec): number {
+    const len = iov.total;
+    if (len > this.#maxLen) {
+      this.#values[TX_DROP_TOO_LONG]!++;
+      return len;
+    }
+    if (this.#outCount === BATCH) this.flush();
+    const slot = this.#outCount++;
+    const at = (BATCH + slot) * SLOT_BYTES;
+    this.#pick(at, len);
+    copyPieces(this.#runtime.windows, iov.win, iov.off, iov.len, 0, len, this.#piece, 0);
+    this.#sending.setBuffer(slot, this.#memory.addr + at, len);
+    return len;
+  }
+
+  flush(): void {
+    const count = this.#outCount;
+    let from = 0;
+    while (from < count) {
+      const n = this.#sending.send(this.#socket.number, from, count);
+      if (n > 0) from += n;
+      else if (n === -E.EAGAIN || n === -E.ENOBUFS) {
+        this.#values[TX_DROP_FULL]! += count - from;
+        break;
+      } else {
+        // nobody there, or an error that an earlier datagram met: this one is lost, the next may go
+        this.#values[TX_DROP_NO_PEER]!++;
+        from++;
+      }
+    }
+    this.#outCount = 0;
+  }
+
+  peekRecvLen(): number {
+    for (;;) {
+      if (this.#inHead === this.#inTail && !this.#fill()) return 0;
+      const len = this.#receiving.length(this.#inHead);
+      if (len >= 14) return len;
+      this.#values[RX_DROP_RUNT]!++;
+      this.#inHead++;
+    }
+  }
+
+  recv(iov: Iovec): number {
+    const len = this.peekRecvLen();
+    if (len === 0) return 0;
+    const slot = this.#inHead++;
+    if (iov.total < len) {
+      this.#values[RX_NO_SPACE]!++;
+      return -ENOSPC;
+    }
+    const piece = this.#pick(slot * SLOT_BYTES, len);
+    copyPieces(this.#runtime.windows, piece.win, piece.off, piece.len, 0, len, iov, 0);
+    return len;
+  }
+
+  rxDiscard(): number {
+    const len = this.peekRecvLen();
+    if (len > 0) {
+      this.#inHead++;
+      this.#values[RX_DISCARDED]!++;
+    }
+    return len;
+  }
+
+  recvEnable(): void {
+    this.#enabled = true;
+    this.#handle.enable();
+    this.#readable();
+  }
+
+  recvDisable(): void {
+    this.#enabled = false;
+    this.#handle.disable();
+  }
+
+  getCap(): bigint {
+    return 0n;
+  }
+
+  setCap(features: bigint, vnetHdrLen: number): boolean {
+    return checkVnetHdrLen(vnetHdrLen, this.name) === 0 && features === 0n;
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#handle.delete();
+    this.#socket.close();
+    if (this.#local.kind === 'unix') removeSocket(this.#local.path);
+    this.#memory.close();
+    this.#runtime.counters.release(this.name);
+  }
+
+  #readable(): void {
+    if (this.#enabled && this.peekRecvLen() > 0) this.#onReceive?.();
+  }
+
+  #fill(): boolean {
+    const n = this.#receiving.receive(this.#socket.number);
+    this.#inHead = 0;
+    this.#inTail = Math.max(n, 0);
+    return n > 0;
+  }
+
+  #pick(at: number, len: number): Iovec {
+    const { window, off } = this.#memory;
+    this.#piece.clear();
+    this.#piece.push(window.index, off + at, len);
+    return this.#piece;
+  }
+}
+
+function openSocket(local: SocketAddress): Fd {
+  if (local.kind === 'unix' && datagramAddressInUse(local))
+    throw new NetbeError(`${addressText(local)}: another process receives there`, {
+      code: 'EADDRINUSE',
+      kind: 'usage',
+      subject: addressText(local),
+      remedy: 'Choose another path, or stop that process.',
+    });
+  return bindDatagram(local, SOCKET_BUFFER_BYTES);
+}
+
+function removeSocket(path: string): void {
+  try {
+    unlinkSync(path);
+  } catch {
+    // gone already: whoever removed it meant to
+  }
+}
+
+export const dgramBackend: NetBackendType = {
+  prefix: 'dgram',
+  summary: "QEMU's -netdev dgram: a datagram a frame",
+  example: 'dgram0',
+  options: [LOCAL, REMOTE],
+  needsReceive: false,
+  open: (request) =>
+    new Dgram(
+      request,
+      parseSocketAddress(request.options.get('local') ?? '', 'udp'),
+      parseSocketAddress(request.options.get('remote') ?? '', 'udp'),
+    ),
+};

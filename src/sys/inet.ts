@@ -1,0 +1,236 @@
+/**
+ * TCP and UDP sockets over IPv4 loopback, and datagrams of both families in batches.
+ *
+ * Frames in the clear have no business beyond the machine: addresses are 127.0.0.0/8, and others are
+ * refused. All sockets are non-blocking; what fails on one that stands is returned as -errno.
+ */
+import { unlinkSync } from 'node:fs';
+import { usageError } from '../errors.js';
+import { type Fd, ownFd } from './fd.js';
+import { E, errno, libc, sysError } from './libc.js';
+import { NativeBuffer } from './native-buffer.js';
+
+type AddressCall = (fd: number, addr: number, length: number) => number;
+const socketC = libc.func('int socket(int domain, int type, int protocol)') as AddressCall;
+const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as AddressCall;
+const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as AddressCall;
+const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
+type OptionCall = (fd: number, level: number, name: number, value: number, length: number) => number;
+const setsockoptC = libc.func(
+  'int setsockopt(int fd, int level, int name, uint64_t value, uint32_t length)',
+) as OptionCall;
+const getsockoptC = libc.func(
+  'int getsockopt(int fd, int level, int name, uint64_t value, uint64_t length)',
+) as OptionCall;
+type BatchCall = (fd: number, messages: number, count: number, flags: number, timeout?: number) => number;
+const recvmmsgC = libc.func(
+  'int recvmmsg(int fd, uint64_t messages, uint32_t count, int flags, uint64_t timeout)',
+) as BatchCall;
+const sendmmsgC = libc.func('int sendmmsg(int fd, uint64_t messages, uint32_t count, int flags)') as BatchCall;
+
+const AF_UNIX = 1;
+const AF_INET = 2;
+const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
+const FLAGS = 0o4000 | 0o2000000; // SOCK_NONBLOCK | SOCK_CLOEXEC
+const SOL_SOCKET = 1;
+const SO_REUSEADDR = 2;
+const SO_ERROR = 4;
+const SO_SNDBUF = 7;
+const SO_RCVBUF = 8;
+const IPPROTO_TCP = 6;
+const TCP_NODELAY = 1;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const SUN_PATH_MAX = 107;
+
+/** "unix:PATH", or "HOST:PORT" in 127.0.0.0/8, taken apart. */
+export type SocketAddress = { kind: 'unix'; path: string } | { kind: 'inet'; host: string; port: number };
+
+/** Throws a usage error that says what is allowed. `prefix`: "tcp" or "udp", which may stand before HOST:PORT. */
+export function parseSocketAddress(text: string, prefix: 'tcp' | 'udp'): SocketAddress {
+  const remedy = `Write unix:PATH, or ${prefix}:127.0.0.1:PORT.`;
+  if (text.startsWith('unix:')) {
+    const path = text.slice(5);
+    if (path === '' || Buffer.byteLength(path) > SUN_PATH_MAX)
+      throw usageError(
+        `socket path of ${Buffer.byteLength(path)} bytes: allowed are 1 to ${SUN_PATH_MAX}`,
+        text,
+        remedy,
+      );
+    return { kind: 'unix', path };
+  }
+  const match = /^(?:(tcp|udp):)?(\d{1,3}(?:\.\d{1,3}){3}|localhost):(\d{1,5})$/.exec(text);
+  if (match === null || (match[1] !== undefined && match[1] !== prefix))
+    throw usageError(`"${text}" is no socket address`, text, remedy);
+  const host = match[2] === 'localhost' ? '127.0.0.1' : (match[2] as string);
+  const port = Number(match[3]);
+  const octets = host.split('.').map(Number);
+  if (octets.some((o) => o > 255) || octets[0] !== 127)
+    throw usageError(
+      `"${text}" is not on this machine: frames go unencrypted, so only 127.0.0.0/8 is allowed`,
+      text,
+      remedy,
+    );
+  if (port < 1 || port > 65535) throw usageError(`port ${port} of "${text}" is not from 1 to 65535`, text, remedy);
+  return { kind: 'inet', host, port };
+}
+
+const sockaddr = new NativeBuffer(112);
+
+/** Writes struct sockaddr_un or sockaddr_in into `sockaddr`; returns its length. */
+function setSockaddr(address: SocketAddress): number {
+  const { u8 } = sockaddr;
+  u8.fill(0);
+  if (address.kind === 'unix') {
+    u8[0] = AF_UNIX;
+    u8.set(Buffer.from(address.path), 2);
+    return 3 + Buffer.byteLength(address.path);
+  }
+  u8[0] = AF_INET;
+  u8[2] = address.port >>> 8;
+  u8[3] = address.port & 255;
+  u8.set(address.host.split('.').map(Number), 4);
+  return 16;
+}
+
+export function addressText(address: SocketAddress): string {
+  return address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
+}
+
+const optionValue = new NativeBuffer(8);
+
+function setOption(fd: Fd, level: number, name: number, value: number): void {
+  optionValue.i32[0] = value;
+  setsockoptC(fd.number, level, name, optionValue.addr, 4);
+}
+
+/** Listens for TCP connections. Throws EADDRINUSE and the like. */
+export function listenTcp(address: SocketAddress & { kind: 'inet' }, backlog: number): Fd {
+  const subject = addressText(address);
+  const fd = ownFd(socketC(AF_INET, SOCK_STREAM | FLAGS, 0), 'socket', subject);
+  try {
+    setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (bindC(fd.number, sockaddr.addr, setSockaddr(address)) !== 0) throw sysError('bind', subject);
+    if (listenC(fd.number, backlog) !== 0) throw sysError('listen', subject);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** Begins to connect by TCP: when the descriptor is writable, connectError tells how it went. */
+export function connectTcp(address: SocketAddress & { kind: 'inet' }): Fd {
+  const subject = addressText(address);
+  const fd = ownFd(socketC(AF_INET, SOCK_STREAM | FLAGS, 0), 'socket', subject);
+  if (connectC(fd.number, sockaddr.addr, setSockaddr(address)) === 0) return fd;
+  const no = errno();
+  if (no === E.EINPROGRESS) return fd;
+  fd.close();
+  throw sysError('connect', subject, undefined, no);
+}
+
+/** Small segments go at once: frames are written in batches already. */
+export function setNoDelay(fd: Fd): void {
+  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+/** errno of a connection attempt that has ended; 0: it stands. */
+export function connectError(fd: number): number {
+  optionValue.i32[0] = 0;
+  optionValue.i32[1] = 4;
+  return getsockoptC(fd, SOL_SOCKET, SO_ERROR, optionValue.addr, optionValue.addr + 4) === 0
+    ? (optionValue.i32[0] as number)
+    : errno();
+}
+
+/** A datagram socket bound to `local`. The path of a unix socket is the caller's to remove. */
+export function bindDatagram(local: SocketAddress, bufferBytes: number): Fd {
+  const subject = addressText(local);
+  const family = local.kind === 'unix' ? AF_UNIX : AF_INET;
+  const fd = ownFd(socketC(family, SOCK_DGRAM | FLAGS, 0), 'socket', subject);
+  try {
+    setOption(fd, SOL_SOCKET, SO_SNDBUF, bufferBytes);
+    setOption(fd, SOL_SOCKET, SO_RCVBUF, bufferBytes);
+    if (bindC(fd.number, sockaddr.addr, setSockaddr(local)) !== 0) throw sysError('bind', subject);
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** True if somebody receives at a unix datagram address; a socket file that nobody does is removed. */
+export function datagramAddressInUse(address: SocketAddress & { kind: 'unix' }): boolean {
+  const probe = ownFd(socketC(AF_UNIX, SOCK_DGRAM | FLAGS, 0), 'socket', address.path);
+  try {
+    if (connectC(probe.number, sockaddr.addr, setSockaddr(address)) === 0) return true;
+    const no = errno();
+    if (no === E.ECONNREFUSED) unlinkSync(address.path);
+    return no !== E.ECONNREFUSED && no !== E.ENOENT;
+  } finally {
+    probe.close();
+  }
+}
+
+// struct mmsghdr { struct msghdr (56 bytes); unsigned len; } is 64 bytes; struct iovec 16
+const MMSGHDR = 64;
+const IOVEC = 16;
+const MSG_LEN = 56;
+
+/**
+ * Datagrams sent or received many at a call. Message i is one buffer at a native address, and for
+ * sending, all go to one address. Nothing is allocated after construction.
+ */
+export class DatagramBatch {
+  readonly #memory: NativeBuffer;
+  readonly #name: NativeBuffer;
+  readonly #iovecs: number;
+
+  constructor(
+    readonly size: number,
+    to?: SocketAddress,
+  ) {
+    this.#memory = new NativeBuffer(size * (MMSGHDR + IOVEC));
+    this.#name = new NativeBuffer(112);
+    this.#iovecs = size * MMSGHDR;
+    let nameLength = 0;
+    if (to !== undefined) {
+      nameLength = setSockaddr(to);
+      this.#name.u8.set(sockaddr.u8);
+    }
+    for (let i = 0; i < size; i++) {
+      const at = i * MMSGHDR;
+      if (nameLength > 0) {
+        this.#memory.setU64(at, this.#name.addr);
+        this.#memory.u32[at / 4 + 2] = nameLength;
+      }
+      this.#memory.setU64(at + 16, this.#memory.addr + this.#iovecs + i * IOVEC);
+      this.#memory.setU64(at + 24, 1);
+    }
+  }
+
+  setBuffer(i: number, addr: number, length: number): void {
+    const at = this.#iovecs + i * IOVEC;
+    this.#memory.setU64(at, addr);
+    this.#memory.setU64(at + 8, length);
+  }
+
+  /** Bytes of message `i` after receive. */
+  length(i: number): number {
+    return this.#memory.u32[(i * MMSGHDR + MSG_LEN) / 4] as number;
+  }
+
+  /** Number of messages received, or -errno. */
+  receive(fd: number): number {
+    const n = recvmmsgC(fd, this.#memory.addr, this.size, MSG_DONTWAIT, 0);
+    return n < 0 ? -errno() : n;
+  }
+
+  /** Sends messages `from` to `count`. Returns how many went, or -errno for the first. */
+  send(fd: number, from: number, count: number): number {
+    const n = sendmmsgC(fd, this.#memory.addr + from * MMSGHDR, count - from, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? -errno() : n;
+  }
+}
