@@ -44,6 +44,7 @@ const sendmsgC = libc.func('int64_t sendmsg(int fd, uint64_t msghdr, int flags)'
 // linux/socket.h, linux/net.h, asm-generic/socket.h; the same on x86-64 and arm64
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
+const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
@@ -137,18 +138,23 @@ function removeStale(path: string): void {
     new NetbeError(`${path}: ${what}`, { code: 'EADDRINUSE', kind: 'usage', syscall: 'bind', subject: path, remedy });
   if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false)
     throw inUse('exists and is not a socket', 'Choose another path, or move that file away.');
-  try {
-    connectUnix(path).close();
-  } catch (error) {
-    if (!(error instanceof NetbeError)) throw error;
-    if (error.code === 'ENOENT') return;
-    if (error.code === 'ECONNREFUSED') {
-      unlinkSync(path);
-      return;
-    }
-    if (error.code !== 'EAGAIN') throw error;
-  }
+  const no = probe(path);
+  if (no === E.ECONNREFUSED) unlinkSync(path);
+  if (no === E.ECONNREFUSED || no === E.ENOENT) return;
+  if (no !== 0 && no !== E.EPROTOTYPE) throw sysError('connect', path, undefined, no);
   throw inUse('another process listens there', 'Choose another path, or stop that process.');
+}
+
+/**
+ * Why a datagram socket cannot connect to `path`: ECONNREFUSED when nobody has the socket open, EPROTOTYPE
+ * when somebody does, who is not disturbed by this; 0 when it can.
+ */
+function probe(path: string): number {
+  const length = setSockaddr(path);
+  const fd = ownFd(socketC(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), 'socket', path);
+  const no = connectC(fd.number, sockaddr.addr, length) === 0 ? 0 : errno();
+  fd.close();
+  return no;
 }
 
 /** The next connection; null when none waits, or when it went away before we came. */

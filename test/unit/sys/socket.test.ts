@@ -160,6 +160,7 @@ test('a socket that a dead process left is replaced; a live one and other files 
   const path = join(dir, 's.sock');
   const left = listenUnix(path);
   assert.throws(() => listenUnix(path), { code: 'EADDRINUSE', kind: 'usage', message: /another process listens/ });
+  assert.equal(accept(left.number), null, 'who listens there is not disturbed');
   // what remains when a process is killed: the path, and nobody listening
   new (Object.getPrototypeOf(left.constructor))(left.release()).close();
   assert.equal(existsSync(path), true);
