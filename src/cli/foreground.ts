@@ -83,7 +83,8 @@ function announce(options: ForegroundOptions, controlSocket: string, nics: NicIn
     log.info({ fabric: options.name, controlSocket, sockets, version: netbeVersion }, 'ready');
     return;
   }
-  const which = options.name === DEFAULT_FABRIC_NAME ? '' : ` --fabric ${options.name}`;
+  const byName = options.name === DEFAULT_FABRIC_NAME ? '' : ` --fabric ${options.name}`;
+  const which = options.control === undefined ? byName : ` --control ${nearPath(controlSocket)}`;
   print(`netbe ${netbeVersion}, fabric "${options.name}", control socket ${controlSocket}\n`);
   for (const { name, slot, emulation, backend, device, socket, mode } of nics) {
     const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;

@@ -129,6 +129,13 @@ async function findNics(names: string[], choice: FabricChoice, mode: SocketMode 
       const { mac, mtu } = nic.device;
       return { name: nic.name, socket: nic.socket, mode: mode ?? nic.mode, mac, mtu };
     }
+    if (!/[/.]/.test(text))
+      throw new NetbeError(`there is no NIC "${text}" in a running fabric`, {
+        code: 'ENOENT',
+        kind: 'usage',
+        subject: text,
+        remedy: `Start the fabric first, or give the path of the socket, for instance ${text}.sock.`,
+      });
     note(`no running fabric knows ${text}: default MAC address and MTU; start the fabric first to get its own`);
     const name = nameOfSocket(socket).replace(/[^A-Za-z0-9._-]/g, '-');
     const mac = formatMac(defaultMac({ bus: 0, slot: 0, func: 0 }, name));

@@ -73,7 +73,8 @@ function driver({ device }: NicInfo): Finding {
       text: "the guest's driver is not ready: it has not accepted features yet",
       remedy: 'Wait for the guest to boot; is the virtio_net module there (lsmod in the guest)?',
     };
-  return { level: 'ok', text: `the driver accepted ${device.features.join(' ')}` };
+  const short = device.features.map((name) => name.replace(/^VIRTIO_(NET_)?F_/, ''));
+  return { level: 'ok', text: `the driver accepted ${short.join(' ')}` };
 }
 
 const ringNames = [

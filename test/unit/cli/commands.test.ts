@@ -50,6 +50,11 @@ const refusals: { args: string[]; status: number; says: RegExp }[] = [
   { args: ['link', 'vm1', 'sideways'], status: 2, says: /neither up nor down/ },
   { args: ['schema', 'other'], status: 2, says: /Allowed choices are fabric, openapi\./ },
   { args: ['qemu-args', 'a b.sock'], status: 2, says: /characters that need quotes\n {2}Use --quote/ },
+  {
+    args: ['uml-args', 'vm1'],
+    status: 2,
+    says: /^netbe: there is no NIC "vm1" in a running fabric\n {2}Start the fabric first/,
+  },
   { args: ['run', '-s', '2,virtio-net,vale0:a,socket=no/a'], status: 1, says: /^netbe: .*no\/a.*ENOENT/m },
 ];
 
