@@ -150,7 +150,6 @@ export function admit(
 
 // an entry of a forwarding table (src/netmap/vale/table.ts): { lo, hi, port, seen }, 32 bits each
 const T_LO = 0;
-const T_HI = 4;
 const T_PORT = 8;
 const T_SEEN = 12;
 const T_BYTES = 16;
@@ -171,19 +170,23 @@ const P_LISTS = 8192;
 // BATCH_RECORDS entries, and a bit: the lists are not to begin in the same cache set
 const P_LIST_BYTES = 2 * 8192 + 192;
 
+const MAC_BITS: u64 = 0xffffffffffff;
+
+/** Whether `entry` is that of an address; lo and hi are next to each other. */
 // @ts-ignore: decorator
 @inline
-function matches(entry: u32, hi: u32, lo: u32): bool {
-  return load<u32>(entry + T_LO) == lo && load<u32>(entry + T_HI) == hi;
+function matches(entry: u32, mac: u64): bool {
+  return load<u64>(entry + T_LO) == mac;
 }
 
 /** The entry of an address in its bucket, or 0. A free entry matches none: its port is beyond any. */
-function search(table: u32, bucketMask: u32, hi: u32, lo: u32): u32 {
-  let h: u32 = (lo ^ (hi << 16) ^ hi) * 0x9e3779b1;
+function search(table: u32, bucketMask: u32, mac: u64): u32 {
+  const hi = <u32>(mac >> 32);
+  let h: u32 = (<u32>mac ^ (hi << 16) ^ hi) * 0x9e3779b1;
   h = (h ^ (h >> 15)) & bucketMask;
   const first = table + h * WAYS * T_BYTES;
   for (let entry = first; entry < first + WAYS * T_BYTES; entry += T_BYTES) {
-    if (matches(entry, hi, lo) && load<u32>(entry + T_PORT) != NO_PORT) return entry;
+    if (matches(entry, mac) && load<u32>(entry + T_PORT) != NO_PORT) return entry;
   }
   return 0;
 }
@@ -215,27 +218,22 @@ export function forward(
     const port = ports + source * P_BYTES;
     if (load<u32>(port + P_ATTACHED) == 0) return i;
     const at = load<u32>(record + R_OFF);
-    const dstLo = load<u32>(at);
-    const middle = load<u32>(at + 4);
-    const last = load<u32>(at + 8);
-    if ((dstLo & 1) != 0) return i;
-    const srcLo = (middle >> 16) | (last << 16);
-    if ((srcLo & 1) != 0) return i;
+    const dst = load<u64>(at) & MAC_BITS;
+    const src = load<u64>(at + 4) >> 16;
+    if (((dst | src) & 1) != 0) return i;
 
-    const srcHi = last >> 16;
     let entry = table + load<u32>(port + P_SOURCE_HINT) * T_BYTES;
-    if (!matches(entry, srcHi, srcLo)) {
-      entry = search(table, bucketMask, srcHi, srcLo);
+    if (!matches(entry, src)) {
+      entry = search(table, bucketMask, src);
       if (entry == 0) return i;
       store<u32>(port + P_SOURCE_HINT, (entry - table) / T_BYTES);
     }
     if (load<u32>(entry + T_PORT) != source) return i;
     store<u32>(entry + T_SEEN, now);
 
-    const dstHi = middle & 0xffff;
     entry = table + load<u32>(port + P_DESTINATION_HINT) * T_BYTES;
-    if (!matches(entry, dstHi, dstLo)) {
-      entry = search(table, bucketMask, dstHi, dstLo);
+    if (!matches(entry, dst)) {
+      entry = search(table, bucketMask, dst);
       if (entry == 0) return i;
       store<u32>(port + P_DESTINATION_HINT, (entry - table) / T_BYTES);
     }

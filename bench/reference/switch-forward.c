@@ -17,7 +17,7 @@
 
 #define SLOTS 1024
 #define SLOT_BYTES 2048
-#define BURST 32
+#define BURST 64
 #define TABLE 1024
 
 struct slot {

@@ -13,7 +13,8 @@ import { ValeSwitch } from '../../src/netmap/vale/switch.js';
 import { testRuntime } from '../../test/support/runtime.js';
 
 const SLOT_BYTES = 2048;
-const BURST = 32;
+/** as many as a NIC sends at once */
+const BURST = BURST_ENTRIES;
 
 const [portCount = 2, macs = 1, length = 64, activeCount = portCount, slots = 1024] = process.argv.slice(2).map(Number);
 const runtime = testRuntime();
