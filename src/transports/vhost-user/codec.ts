@@ -171,7 +171,7 @@ export class MessageReader {
     if (version !== VHOST_USER_VERSION)
       throw protocolError(`${this.#where()}: version ${version} in its flags, only ${VHOST_USER_VERSION} exists`);
     if (size > MAX_PAYLOAD_BYTES)
-      throw protocolError(`${this.#where()}: payload of ${size} bytes, the longest that exists has fewer than 4096`);
+      throw protocolError(`${this.#where()}: payload of ${size} bytes: more than ${MAX_PAYLOAD_BYTES} is not read`);
     this.#want = HEADER_BYTES + size;
     return size;
   }

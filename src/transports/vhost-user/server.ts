@@ -72,9 +72,18 @@ export class VhostUserTransport {
 
   /** Listens, or begins to connect. Throws NetbeError when the path cannot be listened on. */
   start(): void {
-    if (this.#started) return;
-    if (this.#options.mode === 'server') this.#listen();
-    else this.#connect();
+    if (this.#started || this.#closed) return;
+    // made now: when it is needed there may be no descriptor left to make it of
+    const timer = this.#options.runtime.mevent.addTimer(this.#reconnectMs, () => this.#tryAgain());
+    timer.disable();
+    this.#retry = timer;
+    try {
+      if (this.#options.mode === 'server') this.#listen();
+      else this.#connect();
+    } catch (error) {
+      timer.delete();
+      throw error;
+    }
     this.#started = true;
   }
 
@@ -101,7 +110,7 @@ export class VhostUserTransport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#stopRetry();
+    this.#retry?.delete();
     this.#session?.close();
     this.#listenHandle?.delete();
     this.#listener?.close();
@@ -128,7 +137,7 @@ export class VhostUserTransport {
       // out of descriptors, for instance: the connection waits, and so do we
       this.#fault(`accept: ${(error as Error).message}`);
       this.#listenHandle?.disable();
-      this.#retryWith(() => this.#listenHandle?.enable());
+      this.#retry?.enable();
       return;
     }
     if (socket) this.#begin(socket);
@@ -145,7 +154,7 @@ export class VhostUserTransport {
       if (this.#lastConnectError !== error.code) this.#log('info', `waiting for ${path}: ${error.message}`);
       this.#lastConnectError = error.code;
       this.#lastError = error.message;
-      this.#retryWith(() => this.#connect());
+      this.#retry?.enable();
     }
   }
 
@@ -179,20 +188,13 @@ export class VhostUserTransport {
     this.#peerPid = undefined;
     if (this.#closed) return;
     if (this.#options.mode === 'server') this.#listenHandle?.enable();
-    else this.#retryWith(() => this.#connect());
+    else this.#retry?.enable();
   }
 
-  #retryWith(attempt: () => void): void {
-    this.#stopRetry();
-    this.#retry = this.#options.runtime.mevent.addTimer(this.#reconnectMs, () => {
-      this.#stopRetry();
-      attempt();
-    });
-  }
-
-  #stopRetry(): void {
-    this.#retry?.delete();
-    this.#retry = undefined;
+  #tryAgain(): void {
+    this.#retry?.disable();
+    if (this.#options.mode === 'server') this.#listenHandle?.enable();
+    else this.#connect();
   }
 
   #fault(message: string): void {
