@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Guest } from '../support/guest/guest.js';
 import { Lab } from '../support/guest/lab.js';
-import { configure, iperf, macOf, ping, waitForPing } from '../support/guest/net.js';
+import { configure, iperf, macOf, ping, until, waitForPing } from '../support/guest/net.js';
+import { startUml } from '../support/guest/uml.js';
 
 const noOffloads =
   'csum=off,guest_csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,' +
@@ -16,7 +17,7 @@ describe('QEMU and user-mode-linux on one VALE switch', { timeout: 240_000 }, ()
   let uml: Guest;
 
   before(async () => {
-    lab = await Lab.start([{ name: 'qemu' }, { name: 'plain' }, { name: 'uml' }]);
+    lab = await Lab.start([{ name: 'qemu', strictMemory: true }, { name: 'plain' }, { name: 'uml' }]);
     // one after the other: each would take both cores
     qemu = await lab.qemu('qemu');
     plain = await lab.qemu('plain', ['plain'], { properties: noOffloads });
@@ -77,6 +78,17 @@ describe('QEMU and user-mode-linux on one VALE switch', { timeout: 240_000 }, ()
     // every segment arrived intact: the receiver's kernel found no bad checksum
     const bad = await plain.sh("awk '/^Tcp:/ { v = $14 + $16 } END { print v }' /proc/net/snmp");
     assert.equal(bad.trim(), '0');
+  });
+
+  it('has, with strict memory, only guests whose memory cannot shrink: QEMU, not user-mode-linux', async () => {
+    const nicOf = async (name: string) => (await lab.fabric.show()).nics.find((nic) => nic.name === name)!;
+    assert.equal((await nicOf('qemu')).transport.memory.sealed, true);
+    await lab.fabric.addNic({ backend: 'vale0:strict', socket: `${lab.dir}/strict.sock`, strictMemory: true });
+    await using _refused = await startUml({ name: 'strict', nics: [{ socket: `${lab.dir}/strict.sock` }] });
+    await until(async () => (await nicOf('strict')).transport.lastError !== null, 'the refusal');
+    const { transport, device } = await nicOf('strict');
+    assert.match(transport.lastError!, /shorten|shrink|seal/);
+    assert.ok(device.queues.every((queue) => !queue.started));
   });
 
   // QEMU shows its guest a link state of its own (it does not take config space from vhost-user)
