@@ -7,19 +7,11 @@
 import { unlinkSync } from 'node:fs';
 import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
-import { NetbeError } from '../errors.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping } from '../memory/window.js';
 import type { Fd } from '../sys/fd.js';
-import {
-  addressText,
-  bindDatagram,
-  DatagramBatch,
-  datagramAddressInUse,
-  parseSocketAddress,
-  type SocketAddress,
-} from '../sys/inet.js';
+import { bindDatagram, DatagramBatch, parseSocketAddress, type SocketAddress } from '../sys/inet.js';
 import { E } from '../sys/libc.js';
 import {
   type BackendOpen,
@@ -78,6 +70,8 @@ class Dgram implements NetBackend {
   /** datagrams received, [#inHead, #inTail) not yet taken */
   #inHead = 0;
   #inTail = 0;
+  /** receive calls allowed before the event queue has its turn */
+  #fillsLeft = Number.POSITIVE_INFINITY;
   #outCount = 0;
   #enabled = false;
   #closed = false;
@@ -89,10 +83,16 @@ class Dgram implements NetBackend {
     this.#local = local;
     this.#maxLen = local.kind === 'unix' ? MAX_FRAME_LEN : MAX_UDP_PAYLOAD;
     this.#sending = new DatagramBatch(BATCH, remote);
-    this.#socket = openSocket(local);
-    this.#handle = runtime.mevent.addDisabled(this.#socket.number, EVF_READ, () => this.#readable());
     this.#values = runtime.counters.create(device, counterNames).values;
     this.#memory = runtime.windows.mapAnonymous(2 * BATCH * SLOT_BYTES, device);
+    try {
+      this.#socket = bindDatagram(local, SOCKET_BUFFER_BYTES);
+    } catch (error) {
+      this.#memory.close();
+      runtime.counters.release(device);
+      throw error;
+    }
+    this.#handle = runtime.mevent.addDisabled(this.#socket.number, EVF_READ, () => this.#readable());
     for (let i = 0; i < BATCH; i++) this.#receiving.setBuffer(i, this.#memory.addr + i * SLOT_BYTES, SLOT_BYTES);
   }
 
@@ -190,11 +190,17 @@ class Dgram implements NetBackend {
     this.#runtime.counters.release(this.name);
   }
 
+  /** One batch a call: a peer that sends faster than frames are taken must not keep the fabric for itself. */
   #readable(): void {
+    const before = this.#fillsLeft;
+    this.#fillsLeft = 1;
     if (this.#enabled && this.peekRecvLen() > 0) this.#onReceive?.();
+    this.#fillsLeft = before;
   }
 
   #fill(): boolean {
+    if (this.#fillsLeft === 0) return false;
+    this.#fillsLeft--;
     const n = this.#receiving.receive(this.#socket.number);
     this.#inHead = 0;
     this.#inTail = Math.max(n, 0);
@@ -207,17 +213,6 @@ class Dgram implements NetBackend {
     this.#piece.push(window.index, off + at, len);
     return this.#piece;
   }
-}
-
-function openSocket(local: SocketAddress): Fd {
-  if (local.kind === 'unix' && datagramAddressInUse(local))
-    throw new NetbeError(`${addressText(local)}: another process receives there`, {
-      code: 'EADDRINUSE',
-      kind: 'usage',
-      subject: addressText(local),
-      remedy: 'Choose another path, or stop that process.',
-    });
-  return bindDatagram(local, SOCKET_BUFFER_BYTES);
 }
 
 function removeSocket(path: string): void {

@@ -89,6 +89,8 @@ class Stream implements NetBackend {
   readonly #in: Mapping;
   #inHead = 0;
   #inTail = 0;
+  /** reads allowed before the event queue has its turn */
+  #fillsLeft = Number.POSITIVE_INFINITY;
   /** bytes to write, [#outHead, #outTail) */
   readonly #out: Mapping;
   #outHead = 0;
@@ -199,7 +201,7 @@ class Stream implements NetBackend {
   recvEnable(): void {
     this.#enabled = true;
     this.#readHandle?.enable();
-    if (this.peekRecvLen() > 0) this.#onReceive?.();
+    this.#readable();
   }
 
   recvDisable(): void {
@@ -236,7 +238,8 @@ class Stream implements NetBackend {
 
   /** Reads more. False when nothing came. */
   #fill(): boolean {
-    if (!this.#connected) return false;
+    if (!this.#connected || this.#fillsLeft === 0) return false;
+    this.#fillsLeft--;
     const { window, off, addr } = this.#in;
     if (this.#inHead > 0) {
       window.kernel.copy(off, off + this.#inHead, this.#inTail - this.#inHead);
@@ -341,8 +344,12 @@ class Stream implements NetBackend {
     if (this.#enabled) this.#readHandle.enable();
   }
 
+  /** One read a call: a peer that sends faster than frames are taken must not keep the fabric for itself. */
   #readable(): void {
-    if (this.peekRecvLen() > 0) this.#onReceive?.();
+    const before = this.#fillsLeft;
+    this.#fillsLeft = 1;
+    if (this.#enabled && this.peekRecvLen() > 0) this.#onReceive?.();
+    this.#fillsLeft = before;
   }
 
   #disconnect(fault: string | undefined): void {

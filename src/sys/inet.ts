@@ -4,17 +4,18 @@
  * Frames in the clear have no business beyond the machine: addresses are 127.0.0.0/8, and others are
  * refused. All sockets are non-blocking; what fails on one that stands is returned as -errno.
  */
-import { unlinkSync } from 'node:fs';
 import { usageError } from '../errors.js';
 import { type Fd, ownFd } from './fd.js';
 import { E, errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
+import { removeStaleSocket } from './socket.js';
 
 type AddressCall = (fd: number, addr: number, length: number) => number;
 const socketC = libc.func('int socket(int domain, int type, int protocol)') as AddressCall;
 const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as AddressCall;
 const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as AddressCall;
 const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
+const fchmodC = libc.func('int fchmod(int fd, uint32_t mode)') as (fd: number, mode: number) => number;
 type OptionCall = (fd: number, level: number, name: number, value: number, length: number) => number;
 const setsockoptC = libc.func(
   'int setsockopt(int fd, int level, int name, uint64_t value, uint32_t length)',
@@ -145,7 +146,10 @@ export function connectError(fd: number): number {
     : errno();
 }
 
-/** A datagram socket bound to `local`. The path of a unix socket is the caller's to remove. */
+/**
+ * A datagram socket bound to `local`. A unix socket is its owner's alone (0600), and takes the place of one
+ * that a process left; its path is the caller's to remove.
+ */
 export function bindDatagram(local: SocketAddress, bufferBytes: number): Fd {
   const subject = addressText(local);
   const family = local.kind === 'unix' ? AF_UNIX : AF_INET;
@@ -153,24 +157,15 @@ export function bindDatagram(local: SocketAddress, bufferBytes: number): Fd {
   try {
     setOption(fd, SOL_SOCKET, SO_SNDBUF, bufferBytes);
     setOption(fd, SOL_SOCKET, SO_RCVBUF, bufferBytes);
+    if (local.kind === 'unix') {
+      removeStaleSocket(local.path);
+      if (fchmodC(fd.number, 0o600) !== 0) throw sysError('fchmod', subject);
+    }
     if (bindC(fd.number, sockaddr.addr, setSockaddr(local)) !== 0) throw sysError('bind', subject);
     return fd;
   } catch (error) {
     fd.close();
     throw error;
-  }
-}
-
-/** True if somebody receives at a unix datagram address; a socket file that nobody does is removed. */
-export function datagramAddressInUse(address: SocketAddress & { kind: 'unix' }): boolean {
-  const probe = ownFd(socketC(AF_UNIX, SOCK_DGRAM | FLAGS, 0), 'socket', address.path);
-  try {
-    if (connectC(probe.number, sockaddr.addr, setSockaddr(address)) === 0) return true;
-    const no = errno();
-    if (no === E.ECONNREFUSED) unlinkSync(address.path);
-    return no !== E.ECONNREFUSED && no !== E.ENOENT;
-  } finally {
-    probe.close();
   }
 }
 

@@ -121,7 +121,7 @@ export function listenUnix(path: string, options: ListenOptions = {}): UnixListe
     if (bindC(fd.number, sockaddr.addr, length) !== 0) {
       const no = errno();
       if (no !== E.EADDRINUSE) throw sysError('bind', path, undefined, no);
-      removeStale(path);
+      removeStaleSocket(path);
       if (bindC(fd.number, sockaddr.addr, setSockaddr(path)) !== 0) throw sysError('bind', path);
     }
     chmodSync(path, mode); // what the umask took away
@@ -133,21 +133,26 @@ export function listenUnix(path: string, options: ListenOptions = {}): UnixListe
   }
 }
 
-function removeStale(path: string): void {
+/**
+ * Makes room for a socket at `path`: removes one that nobody has open any more. Throws EADDRINUSE for one
+ * that somebody has, and for anything that is not a socket.
+ */
+export function removeStaleSocket(path: string): void {
   const inUse = (what: string, remedy: string): NetbeError =>
     new NetbeError(`${path}: ${what}`, { code: 'EADDRINUSE', kind: 'usage', syscall: 'bind', subject: path, remedy });
-  if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false)
-    throw inUse('exists and is not a socket', 'Choose another path, or move that file away.');
+  const stat = lstatSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return;
+  if (!stat.isSocket()) throw inUse('exists and is not a socket', 'Choose another path, or move that file away.');
   const no = probe(path);
   if (no === E.ECONNREFUSED) unlinkSync(path);
   if (no === E.ECONNREFUSED || no === E.ENOENT) return;
-  if (no !== 0 && no !== E.EPROTOTYPE) throw sysError('connect', path, undefined, no);
+  if (no === E.EACCES) throw sysError('connect', path, undefined, no);
   throw inUse('another process listens there', 'Choose another path, or stop that process.');
 }
 
 /**
- * Why a datagram socket cannot connect to `path`: ECONNREFUSED when nobody has the socket open, EPROTOTYPE
- * when somebody does, who is not disturbed by this; 0 when it can.
+ * Why a datagram socket cannot connect to `path`: ECONNREFUSED when nobody has the socket open. Otherwise
+ * somebody does, who is not disturbed by this: 0 or EPERM for a datagram socket, EPROTOTYPE for a stream.
  */
 function probe(path: string): number {
   const length = setSockaddr(path);
