@@ -2,8 +2,8 @@
  * Taps and network namespaces for tests. A test file is a process of its own, so it moves its own
  * main thread into a fresh network namespace, which goes away with the process: nothing to clean up.
  */
-import { execFileSync } from 'node:child_process';
-import { closeSync, constants, openSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { closeSync, constants, existsSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { ioctl } from '../../src/sys/ioctl.js';
 import { libc, sysError } from '../../src/sys/libc.js';
 
@@ -26,8 +26,14 @@ export const TUN_F_USO4 = 0x20;
 export const TUN_F_USO6 = 0x40;
 
 /** Why this process cannot have taps of its own; false: it can. For the `skip` of node:test. */
-export const tapsUnavailable: string | false =
-  process.getuid?.() === 0 ? false : 'taps and network namespaces need root: run the tests as root';
+export const tapsUnavailable: string | false = whyNoTaps();
+
+function whyNoTaps(): string | false {
+  if (process.getuid?.() !== 0) return 'taps and network namespaces need root: run the tests as root';
+  if (!existsSync('/dev/net/tun')) return 'there is no /dev/net/tun: the kernel, or this container, has no taps';
+  if (spawnSync('ip', ['-V']).error) return 'ip is not there: install iproute2';
+  return false;
+}
 
 /** Moves this process's main thread, and what it starts from now on, into a network namespace of its own. */
 export function enterOwnNetwork(): void {
