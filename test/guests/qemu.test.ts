@@ -127,3 +127,18 @@ describe('MTU 9000', { timeout: 120_000 }, () => {
     }
   });
 });
+
+describe('a NIC in client mode', { timeout: 120_000 }, () => {
+  it('joins a QEMU that listens, whichever comes first, and joins it again after it was killed', async () => {
+    await using lab = await Lab.start([{ name: 'listener', mode: 'client' }, { name: 'uml' }]);
+    const uml = await lab.uml('uml');
+    await configure(uml, 'eth0', { address: '10.0.0.2/24' });
+    for (let boot = 0; boot < 2; boot++) {
+      const qemu = await lab.qemu('listener');
+      await configure(qemu, 'eth0', { address: '10.0.0.1/24' });
+      await waitForPing(qemu, '10.0.0.2');
+      assert.ok((await iperf(uml, qemu, '10.0.0.1', { seconds: 1 })).bytes > 1_000_000);
+      await qemu.kill();
+    }
+  });
+});

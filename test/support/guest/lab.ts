@@ -51,7 +51,10 @@ export class Lab {
     options: QemuOptions & { properties?: string } = {},
   ): Promise<Guest> {
     const { properties, ...rest } = options;
-    const guestNics = nics.map((nic) => ({ ...guestNic(this.nics, nic), properties }));
+    const guestNics = nics.map((nic) => {
+      const listen = this.nics.find((n) => n.name === nic)?.mode === 'client';
+      return { ...guestNic(this.nics, nic), properties, listen };
+    });
     return this.#keep(await startQemu({ ...rest, name, nics: guestNics }));
   }
 

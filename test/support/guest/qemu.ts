@@ -11,6 +11,8 @@ import { ready } from './uml.js';
 export interface QemuNic extends GuestNic {
   /** further properties of the virtio-net-pci device, for instance "guest_tso4=off" */
   properties?: string;
+  /** QEMU listens on the socket, for a NIC in client mode */
+  listen?: boolean;
 }
 
 export interface QemuOptions {
@@ -68,8 +70,9 @@ function withoutBootRom(argument: string): string {
 function nicArguments(nic: QemuNic, index: number, reconnect: boolean): string[] {
   const mac = nic.mac ? `,mac=${nic.mac}` : '';
   const properties = nic.properties ? `,${nic.properties}` : '';
+  const role = nic.listen ? ',server=on,wait=off' : reconnect ? ',reconnect=1' : '';
   return [
-    ...['-chardev', `socket,id=c${index},path=${nic.socket}${reconnect ? ',reconnect=1' : ''}`],
+    ...['-chardev', `socket,id=c${index},path=${nic.socket}${role}`],
     ...['-netdev', `vhost-user,id=n${index},chardev=c${index}`],
     // vectors=0: QEMU 7.2 crashes under TCG when a driver starts vhost-user with MSI-X
     ...['-device', withoutBootRom(`virtio-net-pci,netdev=n${index},vectors=0${mac}${properties}`)],
