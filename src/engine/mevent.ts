@@ -11,15 +11,17 @@ import { NetbeError } from '../errors.js';
 import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, Epoll } from '../sys/epoll.js';
 import { createEventfd, eventfdRead, eventfdWrite } from '../sys/eventfd.js';
 import type { Fd } from '../sys/fd.js';
-import { createTimerfd, timerfdRead, timerfdSet } from '../sys/timerfd.js';
 import { BackgroundWaiter } from './background-wait.js';
+import { type Timer, TimerQueue } from './timers.js';
 
 export const EVF_READ = EPOLLIN;
 export const EVF_WRITE = EPOLLOUT;
 
 /** events served by one dispatch at most */
 const BATCH = 64;
+// tokens of the loop's own descriptors; those of sources follow
 const WAKE_TOKEN = 0;
+const TIMER_TOKEN = 1;
 
 export type MeventCallback = (fd: number) => void;
 
@@ -96,50 +98,16 @@ class Handle implements MeventHandle {
   }
 }
 
-class Timer implements MeventHandle {
-  readonly #fd: Fd;
-  readonly #ms: number;
-  #handle: MeventHandle | undefined;
-
-  constructor(mevent: Mevent, ms: number, callback: () => void) {
-    this.#ms = ms;
-    this.#fd = createTimerfd();
-    try {
-      this.#handle = mevent.add(this.#fd.number, EVF_READ, (fd) => {
-        if (timerfdRead(fd) > 0) callback();
-      });
-      this.enable();
-    } catch (error) {
-      this.delete();
-      throw error;
-    }
-  }
-
-  enable(): void {
-    if (this.#handle) timerfdSet(this.#fd.number, this.#ms, this.#ms);
-  }
-
-  disable(): void {
-    if (this.#handle) timerfdSet(this.#fd.number, 0, 0);
-  }
-
-  delete(): void {
-    this.#handle?.delete();
-    this.#handle = undefined;
-    this.#fd.close();
-  }
-}
-
 export class Mevent {
   readonly #epoll = new Epoll(BATCH);
   readonly #wake: Fd;
-  /** by token; token 0 is the wake descriptor */
-  readonly #sources: (Source | undefined)[] = [undefined];
+  readonly #timers: TimerQueue;
+  /** by token */
+  readonly #sources: (Source | undefined)[] = [undefined, undefined];
   readonly #sourceOfFd = new Map<number, Source>();
   #freeTokens: number[] = [];
   /** tokens freed during a dispatch: an event of the same batch may still name them */
   #retiredTokens: number[] = [];
-  readonly #timers = new Set<MeventHandle>();
   #dispatching = false;
   #waiting = false;
   #background: BackgroundWaiter | undefined;
@@ -155,13 +123,18 @@ export class Mevent {
   onWake: (() => void) | undefined;
 
   constructor() {
+    let wake: Fd | undefined;
     try {
-      this.#wake = createEventfd();
+      wake = createEventfd();
+      this.#timers = new TimerQueue();
     } catch (error) {
+      wake?.close();
       this.#epoll.close();
       throw error;
     }
-    this.#epoll.add(this.#wake.number, EPOLLIN, WAKE_TOKEN);
+    this.#wake = wake;
+    this.#epoll.add(wake.number, EPOLLIN, WAKE_TOKEN);
+    this.#epoll.add(this.#timers.fd, EPOLLIN, TIMER_TOKEN);
   }
 
   /** Whoever adds 1 to this eventfd, from any thread, ends a dispatch that blocks. */
@@ -203,14 +176,13 @@ export class Mevent {
 
   /** Calls back every `ms` milliseconds, the first time after `ms`; enable() starts a new period. */
   addTimer(ms: number, callback: () => void): MeventHandle {
-    const timer = new Timer(this, Math.max(ms, 0.001), callback);
-    this.#timers.add(timer);
+    let timer: Timer | undefined = this.#timers.add(ms, callback);
     return {
-      enable: () => timer.enable(),
-      disable: () => timer.disable(),
+      enable: () => timer?.enable(),
+      disable: () => timer?.disable(),
       delete: () => {
-        this.#timers.delete(timer);
-        timer.delete();
+        timer?.disable();
+        timer = undefined;
       },
     };
   }
@@ -252,8 +224,7 @@ export class Mevent {
   /** Forgets every handle. Idempotent; also from within a callback, or while whenReady waits. */
   close(): void {
     if (this.#closed) return;
-    for (const timer of this.#timers) timer.delete();
-    this.#timers.clear();
+    this.#timers.close();
     for (const source of this.#sources) {
       source?.read?.delete();
       source?.write?.delete();
@@ -275,6 +246,10 @@ export class Mevent {
     if (token === WAKE_TOKEN) {
       eventfdRead(this.#wake.number);
       this.onWake?.();
+      return;
+    }
+    if (token === TIMER_TOKEN) {
+      this.#timers.expire((error) => this.onError?.(error, this.#timers.fd));
       return;
     }
     const source = this.#sources[token];

@@ -205,6 +205,46 @@ test('a timer calls back again and again until it is disabled or deleted', () =>
   mevent.close();
 });
 
+test('many timers share one descriptor, and each keeps its own time', () => {
+  const mevent = new Mevent();
+  const before = openFdCount();
+  const order: number[] = [];
+  const timers = [7, 1, 4].map((ms) => mevent.addTimer(ms, () => order.push(ms)));
+  const never = mevent.addTimer(0, () => order.push(0));
+  never.disable();
+  assert.equal(openFdCount(), before);
+  while (!order.includes(7)) mevent.dispatch(-1);
+  assert.ok(order.indexOf(1) < order.indexOf(4) && order.indexOf(4) < order.indexOf(7));
+  assert.ok(order.filter((ms) => ms === 1).length >= 2);
+  assert.ok(!order.includes(0));
+  for (const timer of timers) timer.delete();
+  order.length = 0;
+  // the descriptor may expire once more, for nothing
+  mevent.dispatch(10);
+  mevent.dispatch(10);
+  assert.deepEqual(order, []);
+  mevent.close();
+});
+
+test('a timer that throws is reported and stops; the others go on; one callback may stop another', () => {
+  const mevent = new Mevent();
+  const errors: unknown[] = [];
+  mevent.onError = (error) => errors.push((error as Error).message);
+  let calls = 0;
+  mevent.addTimer(1, () => {
+    throw new Error('oops');
+  });
+  const both = [0, 1].map((i) =>
+    mevent.addTimer(2, () => {
+      calls++;
+      both[1 - i]?.delete();
+      if (calls === 3) mevent.close();
+    }),
+  );
+  while (calls < 3) mevent.dispatch(-1);
+  assert.deepEqual(errors, ['oops']);
+});
+
 test('wake ends a dispatch that would block, also from another thread', async () => {
   const mevent = new Mevent();
   let wakes = 0;
