@@ -6,6 +6,8 @@ import { configure, type InterfaceOptions, waitForPing } from '../../test/suppor
 import { BenchSkipped } from './bench.js';
 
 export const ADDRESS_OF_B = '10.0.0.2';
+/** of each guest's own loopback interface */
+export const LOOPBACK = '127.0.0.1';
 
 export async function withGuestPair<T>(use: (a: Guest, b: Guest) => AsyncGenerator<T>): Promise<AsyncGenerator<T>> {
   try {
@@ -21,6 +23,7 @@ async function* pair<T>(use: (a: Guest, b: Guest) => AsyncGenerator<T>): AsyncGe
   const [a, b] = await Promise.all([lab.uml('a'), lab.uml('b')]);
   await configure(a, 'eth0', { address: '10.0.0.1/24' });
   await configure(b, 'eth0', { address: `${ADDRESS_OF_B}/24` });
+  await a.sh('ip link set lo up');
   await waitForPing(a, ADDRESS_OF_B);
   yield* use(a, b);
 }
