@@ -13,6 +13,8 @@ export type {
   FabricOptions,
   NicInfo,
   NicSpec,
+  PatchInfo,
+  PatchSpec,
   PollOptions,
   QueueInfo,
   SocketMode,

@@ -1,7 +1,7 @@
 /** Tables of the documentation that are made from the code, as Markdown, by the name that stands in the text. */
 import { buildProgram } from '../../src/cli/program.js';
 import { describeApi } from '../../src/cli/schema.js';
-import { fabricSchema, nicSpecSchema } from '../../src/control/schema.js';
+import { fabricSchema, nicSpecSchema, patchSpecSchema } from '../../src/control/schema.js';
 import { slotKeys } from '../../src/control/slot-spec.js';
 import type { BackendOption } from '../../src/net-backends/net-backend.js';
 import { netBackends } from '../../src/net-backends/registry.js';
@@ -66,12 +66,15 @@ function propertyRows(properties: Record<string, Property>, required: readonly s
 const keyHead = ['key', 'value', 'default', 'meaning'];
 
 function fabricTable(): string {
-  const { nics, ...top } = fabricSchema.properties;
-  return table(keyHead, propertyRows({ ...top, nics } as Record<string, Property>, fabricSchema.required));
+  return table(keyHead, propertyRows(fabricSchema.properties as Record<string, Property>, fabricSchema.required));
 }
 
 function nicTable(): string {
   return table(keyHead, propertyRows(nicSpecSchema.properties as Record<string, Property>, nicSpecSchema.required));
+}
+
+function patchTable(): string {
+  return table(keyHead, propertyRows(patchSpecSchema.properties as Record<string, Property>, patchSpecSchema.required));
 }
 
 async function apiTable(): Promise<string> {
@@ -115,6 +118,8 @@ export async function makeTable(name: string): Promise<string> {
       return fabricTable();
     case 'nic':
       return nicTable();
+    case 'patch':
+      return patchTable();
     case 'api':
       return apiTable();
     case 'commands':

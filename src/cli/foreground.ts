@@ -7,7 +7,7 @@ import { relative } from 'node:path';
 import { ControlServer } from '../control/control-server.js';
 import { nicTotals } from '../control/counter-names.js';
 import { Fabric } from '../control/fabric.js';
-import type { NicInfo, NicSpec, PollOptions } from '../control/fabric-types.js';
+import type { NicInfo, NicSpec, PatchSpec, PollOptions } from '../control/fabric-types.js';
 import { DEFAULT_FABRIC_NAME, type LogFormat, type LogLevel } from '../control/schema.js';
 import { netbeVersion } from '../control/version.js';
 import type { Log } from '../engine/runtime.js';
@@ -22,6 +22,7 @@ export interface ForegroundOptions {
   control: string | undefined;
   log: { level: LogLevel; format: LogFormat };
   nics: NicSpec[];
+  patches: PatchSpec[];
   poll: PollOptions;
   strictMemory: boolean;
   backends: URL[];
@@ -40,6 +41,7 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
     server = await ControlServer.listen({ fabric, identity, path: options.control });
     const added: NicInfo[] = [];
     for (const nic of nics) added.push(await fabric.addNic(nic));
+    for (const patch of options.patches) await fabric.addPatch(patch);
     const stop = Promise.race([signalled(server.path), ended(fabric)]);
     announce(options, server.path, added, log);
     ready = true;
@@ -93,6 +95,7 @@ function announce(options: ForegroundOptions, controlSocket: string, nics: NicIn
     print(`  QEMU:             qemu-system-x86_64 ... $(netbe qemu-args${which} ${name})`);
     if (mode === 'server') print(`  user-mode-linux:  linux.uml ... $(netbe uml-args${which} ${name})`);
   }
+  for (const { a, b } of options.patches) print(`patch: ${a} and ${b}`);
   if (nics.length === 0) print(`No NIC yet; netbe nic add${which} adds one.`);
   print('\nReady. Ctrl-C stops it; netbe ports, netbe show and netbe capture look into it.');
 }

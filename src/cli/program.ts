@@ -4,6 +4,7 @@ import { netbeVersion } from '../control/version.js';
 import { captureCommand } from './capture.js';
 import { qemuArgsCommand, umlArgsCommand } from './guest-args.js';
 import { linkCommand, nicCommand } from './nic.js';
+import { patchCommand, unpatchCommand } from './patch.js';
 import { portsCommand } from './ports.js';
 import { runCommand, upCommand } from './run.js';
 import { schemaCommand } from './schema.js';
@@ -23,6 +24,8 @@ export function buildProgram(): Command {
     captureCommand(),
     nicCommand(),
     linkCommand(),
+    patchCommand(),
+    unpatchCommand(),
     qemuArgsCommand(),
     umlArgsCommand(),
     schemaCommand(),

@@ -77,6 +77,7 @@ async function run(options: RunOptions): Promise<void> {
     control: options.control === undefined ? undefined : resolve(options.control),
     log: { level: options.logLevel ?? 'info', format: options.logJson ? 'json' : 'auto' },
     nics,
+    patches: [],
     poll: options.spinUs === undefined ? {} : { spinUs: options.spinUs },
     strictMemory: options.strictMemory ?? false,
     backends,

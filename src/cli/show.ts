@@ -1,9 +1,9 @@
 /** netbe show: the fabric as a whole, or one NIC and why it carries frames or does not. */
 import type { Command } from 'commander';
 import { diagnose, type Finding } from '../control/diagnose.js';
-import type { NicInfo, SwitchInfo } from '../control/fabric-types.js';
+import type { NicInfo, PatchInfo, SwitchInfo } from '../control/fabric-types.js';
 import { clientCommand, connect, type FabricChoice, print, printJson } from './command.js';
-import { formatTable, plural } from './format.js';
+import { formatCount, formatTable, plural } from './format.js';
 
 export function showCommand(): Command {
   return clientCommand(
@@ -22,11 +22,18 @@ export function showCommand(): Command {
         else print([nicLines(nic), ...findings.map(findingLines)].join('\n'));
         return;
       }
-      const [fabric, nics, switches] = await Promise.all([client.fabric(), client.nics(), client.switches()]);
-      if (options.json) return printJson({ ...fabric, nics, switches });
+      const [fabric, nics, patches, switches, counters] = await Promise.all([
+        client.fabric(),
+        client.nics(),
+        client.patches(),
+        client.switches(),
+        client.counters(),
+      ]);
+      if (options.json) return printJson({ ...fabric, nics, patches, switches });
       const { name: fabricName, pid, version, startedAt } = fabric;
       print(`fabric "${fabricName}": process ${pid}, netbe ${version}, since ${startedAt}`);
       for (const nic of nics) print(`\n${nicLines(nic)}`);
+      for (const patch of patches) print(`\n${patchLines(patch, counters[patch.name])}`);
       for (const one of switches) print(`\n${switchLines(one)}`);
     });
 }
@@ -56,6 +63,16 @@ const marks: Record<Finding['level'], string> = { ok: 'ok     ', note: 'note   '
 function findingLines({ level, text, remedy }: Finding): string {
   const line = `  ${marks[level]}  ${text}`;
   return remedy === undefined ? line : `${line}\n           ${remedy}`;
+}
+
+function patchLines({ name, a, b }: PatchInfo, counters: Record<string, number> = {}): string {
+  const way = (from: string, to: string, key: string) => {
+    const drops = (counters[`${key}_drop_full`] ?? 0) + (counters[`${key}_drop_refused`] ?? 0);
+    return `  ${from} to ${to}: ${plural(counters[`${key}_frames`] ?? 0, 'frame')}, ${formatCount(drops)} dropped`;
+  };
+  return [`patch ${name}: ${a} and ${b}`, way('first', 'second', 'a_to_b'), way('second', 'first', 'b_to_a')].join(
+    '\n',
+  );
 }
 
 function switchLines({ name, ports, table }: SwitchInfo): string {

@@ -63,6 +63,17 @@ export const nicSchema = {
   }),
 };
 
+export const patchSchema = {
+  $id: 'Patch',
+  title: 'Patch',
+  ...object('Two backends joined', {
+    name: text('Name, unique in the fabric'),
+    a: text('Device string of one end, with its options'),
+    b: text('Device string of the other end'),
+    offloads: texts('Features that cross unfinished'),
+  }),
+};
+
 const port = object('A port of a switch', {
   name: text('Name of the port'),
   index: integer('Number of the port'),
@@ -95,6 +106,7 @@ export const fabricInfoSchema = {
     node: text('Version of Node'),
     startedAt: { type: 'string', format: 'date-time', description: 'When it was started' },
     nics: integer('NICs in it'),
+    patches: integer('Patches in it'),
     switches: integer('VALE switches in it'),
   }),
 };

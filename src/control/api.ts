@@ -15,13 +15,14 @@ import {
   fabricInfoSchema,
   linkSchema,
   nicSchema,
+  patchSchema,
   problemSchema,
   problemType,
   switchSchema,
 } from './api-schemas.js';
-import type { FabricControl, NicInfo, NicSpec } from './fabric-types.js';
+import type { FabricControl, NicInfo, NicSpec, PatchSpec } from './fabric-types.js';
 import { metricsText } from './metrics.js';
-import { nicSpecSchema, RULE } from './schema.js';
+import { nicSpecSchema, patchSpecSchema, RULE } from './schema.js';
 import { explainSchemaError } from './schema-errors.js';
 
 /** What the API says of the fabric besides its NICs and switches. */
@@ -45,9 +46,19 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
     routerOptions: { maxParamLength: 128 },
   });
   const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, keywords: [RULE] });
-  const schemas = [nicSpecSchema, nicSchema, switchSchema, fabricInfoSchema, countersSchema, linkSchema, problemSchema];
+  const schemas = [
+    nicSpecSchema,
+    patchSpecSchema,
+    nicSchema,
+    patchSchema,
+    switchSchema,
+    fabricInfoSchema,
+    countersSchema,
+    linkSchema,
+    problemSchema,
+  ];
   for (const schema of schemas) app.addSchema(schema);
-  ajv.addSchema([nicSpecSchema, linkSchema]);
+  ajv.addSchema([nicSpecSchema, patchSpecSchema, linkSchema]);
   app.setValidatorCompiler(({ schema }) => ajv.compile(schema as object));
   app.setSchemaErrorFormatter(bodyError);
   app.setErrorHandler((error: FastifyError, _request, reply) => sendProblem(reply, toNetbeError(error)));
@@ -77,6 +88,7 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
   await app.register(async (routes) => {
     fabricRoutes(routes, fabric, identity);
     nicRoutes(routes, fabric);
+    patchRoutes(routes, fabric);
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   await app.ready();
@@ -93,8 +105,8 @@ function fabricRoutes(app: FastifyInstance, fabric: FabricControl, identity: Fab
   app.route({
     ...get('/v1/fabric', 'getFabric', 'The fabric', { $ref: 'Fabric#' }),
     handler: async () => {
-      const { nics, switches } = await fabric.show();
-      const counts = { nics: nics.length, switches: switches.length };
+      const { nics, patches, switches } = await fabric.show();
+      const counts = { nics: nics.length, patches: patches.length, switches: switches.length };
       return { ...identity, pid: process.pid, node: process.version, ...counts };
     },
   });
@@ -224,6 +236,48 @@ function nicRoutes(app: FastifyInstance, fabric: FabricControl): void {
     handler: async (request, reply) => {
       const { name } = await findNic(fabric, request.params.name);
       return reply.type(pcapngType).send(Readable.from(fabric.capture(name), { objectMode: false }));
+    },
+  });
+}
+
+function patchRoutes(app: FastifyInstance, fabric: FabricControl): void {
+  app.route({
+    method: 'GET',
+    url: '/v1/patches',
+    schema: {
+      operationId: 'listPatches',
+      summary: 'All patches',
+      response: answers({ 200: { type: 'array', items: { $ref: 'Patch#' } } }),
+    },
+    handler: async () => (await fabric.show()).patches,
+  });
+  app.route<{ Body: PatchSpec }>({
+    method: 'POST',
+    url: '/v1/patches',
+    schema: {
+      operationId: 'addPatch',
+      summary: 'Join two backends',
+      body: { $ref: 'PatchSpec#' },
+      response: answers({ 201: { $ref: 'Patch#' } }),
+    },
+    handler: async (request, reply) => reply.code(201).send(await fabric.addPatch(request.body)),
+  });
+  app.route<{ Params: { name: string } }>({
+    method: 'DELETE',
+    url: '/v1/patches/:name',
+    schema: {
+      operationId: 'removePatch',
+      summary: 'Part two backends',
+      params: {
+        type: 'object',
+        required: ['name'],
+        properties: { name: { type: 'string', description: 'Name of the patch' } },
+      },
+      response: answers({ 204: { type: 'null', description: 'Removed' } }),
+    },
+    handler: async (request, reply) => {
+      await fabric.removePatch(request.params.name);
+      return reply.code(204).send();
     },
   });
 }

@@ -6,10 +6,19 @@ import { readFileSync, statSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
-import { NetbeError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
 import { ConfigText, type Fault } from './config-text.js';
-import type { NicSpec, PollOptions } from './fabric-types.js';
-import { checkBackend, checkName, duplicateError, findDuplicate, type ResolvedNic, resolveNic } from './nic-spec.js';
+import type { NicSpec, PatchSpec, PollOptions } from './fabric-types.js';
+import {
+  checkBackend,
+  checkDeviceString,
+  checkName,
+  duplicateError,
+  findDuplicate,
+  type ResolvedNic,
+  resolveNic,
+  resolvePatch,
+} from './nic-spec.js';
 import { DEFAULT_FABRIC_NAME, fabricSchema, type LogFormat, type LogLevel, RULE } from './schema.js';
 import { explainSchemaError } from './schema-errors.js';
 
@@ -23,6 +32,7 @@ export interface FabricConfig {
   /** modules with backends of one's own */
   backends: URL[];
   nics: NicSpec[];
+  patches: PatchSpec[];
 }
 
 /** The file as it is written, before defaults. */
@@ -34,6 +44,7 @@ interface FabricFile {
   strictMemory?: boolean;
   backends?: string[];
   nics: NicSpec[];
+  patches?: PatchSpec[];
 }
 
 const MAX_FILE_BYTES = 1024 * 1024;
@@ -76,6 +87,7 @@ export function parseConfig(text: string, path: string): FabricConfig {
   const dir = dirname(resolve(path));
   const nics = raw.nics.map((nic) => ({ ...nic, socket: resolve(dir, nic.socket) }));
   checkNics(nics, raw, file);
+  checkPatches(raw, file);
   return {
     name: checkName(raw.name ?? DEFAULT_FABRIC_NAME),
     control: raw.control === undefined ? undefined : resolve(dir, raw.control),
@@ -84,6 +96,7 @@ export function parseConfig(text: string, path: string): FabricConfig {
     strictMemory: raw.strictMemory ?? false,
     backends: (raw.backends ?? []).map((module) => pathToFileURL(resolve(dir, module))),
     nics,
+    patches: raw.patches ?? [],
   };
 }
 
@@ -91,6 +104,31 @@ function toFault(error: ErrorObject, file: ConfigText): Fault {
   const { path, unknownKey, message } = explainSchemaError(error, 'the file');
   const key = unknownKey === undefined ? undefined : file.placeOfKey(path, unknownKey);
   return { ...(key ?? file.placeOf(path) ?? { off: 0, len: 1 }), message };
+}
+
+function checkPatches({ patches = [], backends = [] }: FabricFile, file: ConfigText): void {
+  const faults: Fault[] = [];
+  const names = new Map<string, number>();
+  for (const [i, patch] of patches.entries()) {
+    const check = (key: 'a' | 'b' | 'name', run: () => void) => {
+      try {
+        run();
+      } catch (error) {
+        if (!(error instanceof NetbeError)) throw error;
+        const place = file.placeOf(['patches', i, key]) ?? file.placeOf(['patches', i]) ?? { off: 0, len: 1 };
+        faults.push({ ...place, message: error.message, remedy: error.remedy });
+      }
+    };
+    check('name', () => {
+      const { name } = resolvePatch(patch);
+      const first = names.get(name);
+      if (first !== undefined)
+        throw usageError(`patch ${name} is given twice: patches[${first}] and patches[${i}]`, name);
+      names.set(name, i);
+    });
+    if (backends.length === 0) for (const key of ['a', 'b'] as const) check(key, () => checkDeviceString(patch[key]));
+  }
+  if (faults.length > 0) throw file.refuse(faults);
 }
 
 /** What no schema says: the rules of nic-spec.ts, and duplicates with both lines. */

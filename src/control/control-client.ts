@@ -2,7 +2,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { NetbeError } from '../errors.js';
-import type { Counters, NicInfo, NicSpec, SwitchInfo } from './fabric-types.js';
+import type { Counters, NicInfo, NicSpec, PatchInfo, PatchSpec, SwitchInfo } from './fabric-types.js';
 import { knownFabrics } from './runtime-dir.js';
 
 /** GET /v1/fabric */
@@ -13,6 +13,7 @@ export interface FabricSummary {
   node: string;
   startedAt: string;
   nics: number;
+  patches: number;
   switches: number;
 }
 
@@ -54,6 +55,18 @@ export class ControlClient {
 
   async removeNic(name: string): Promise<void> {
     (await this.#request('DELETE', nicUrl(name))).resume();
+  }
+
+  patches(): Promise<PatchInfo[]> {
+    return this.#json('GET', '/v1/patches');
+  }
+
+  addPatch(spec: PatchSpec): Promise<PatchInfo> {
+    return this.#json('POST', '/v1/patches', spec);
+  }
+
+  async removePatch(name: string): Promise<void> {
+    (await this.#request('DELETE', `/v1/patches/${encodeURIComponent(name)}`)).resume();
   }
 
   switches(): Promise<SwitchInfo[]> {

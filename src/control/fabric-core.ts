@@ -10,10 +10,12 @@ import { PollLoop } from '../engine/poll-loop.js';
 import type { Log, Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { WindowPool } from '../memory/window.js';
+import { Patch } from '../net-backends/patch.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
+import { featureNames } from '../wire/virtio-features.js';
 import { FabricNic } from './fabric-nic.js';
-import type { FabricInfo, NicInfo, NicSpec, PollOptions, SwitchInfo } from './fabric-types.js';
-import { duplicateError, findDuplicate, resolveNic } from './nic-spec.js';
+import type { FabricInfo, NicInfo, NicSpec, PatchInfo, PatchSpec, PollOptions, SwitchInfo } from './fabric-types.js';
+import { duplicateError, findDuplicate, resolveNic, resolvePatch } from './nic-spec.js';
 
 export interface FabricCoreOptions {
   log: Log;
@@ -28,6 +30,7 @@ const MAX_SPIN_US = 60_000_000;
 export class FabricCore {
   readonly runtime: Runtime;
   readonly #nics = new Map<string, FabricNic>();
+  readonly #patches = new Map<string, { patch: Patch; info: PatchInfo }>();
   readonly #strictMemory: boolean;
   #closed = false;
 
@@ -77,9 +80,37 @@ export class FabricCore {
     this.#nic(name).setLink(up);
   }
 
+  addPatch(spec: PatchSpec): PatchInfo {
+    this.#checkOpen();
+    const { name, a, b } = resolvePatch(spec);
+    if (this.#patches.has(name))
+      throw new NetbeError(`patch ${name} is there already`, {
+        code: 'EEXIST',
+        kind: 'usage',
+        subject: name,
+        remedy: 'Remove it first, or give this one another name.',
+      });
+    const patch = new Patch({ runtime: this.runtime, name, a, b });
+    const info = { name, a, b, offloads: featureNames(patch.status().featuresA) };
+    this.#patches.set(name, { patch, info });
+    return info;
+  }
+
+  removePatch(name: string): void {
+    this.#checkOpen();
+    const found = this.#patches.get(name);
+    if (!found) throw noSuch('patch', name, [...this.#patches.keys()]);
+    this.#patches.delete(name);
+    found.patch.close();
+  }
+
   show(): FabricInfo {
     this.#checkOpen();
-    return { nics: [...this.#nics.values()].map((nic) => nic.info()), switches: this.#switches() };
+    return {
+      nics: [...this.#nics.values()].map((nic) => nic.info()),
+      patches: [...this.#patches.values()].map(({ info }) => info),
+      switches: this.#switches(),
+    };
   }
 
   /** Copies the NIC's frames into a ring (createFrameRing), `snapLen` bytes of each at most. `id` ends it. */
@@ -108,7 +139,15 @@ export class FabricCore {
         this.runtime.log.error({ nic: nic.name, error: describe(error) }, 'the NIC did not close cleanly');
       }
     }
+    for (const { patch } of this.#patches.values()) {
+      try {
+        patch.close();
+      } catch (error) {
+        this.runtime.log.error({ patch: patch.name, error: describe(error) }, 'the patch did not close cleanly');
+      }
+    }
     this.#nics.clear();
+    this.#patches.clear();
     this.runtime.mevent.close();
   }
 
@@ -116,13 +155,7 @@ export class FabricCore {
     this.#checkOpen();
     const nic = this.#nics.get(name);
     if (nic) return nic;
-    const names = [...this.#nics.keys()];
-    throw new NetbeError(`there is no NIC "${name}"`, {
-      code: 'ENOENT',
-      kind: 'usage',
-      subject: name,
-      remedy: names.length === 0 ? 'The fabric has no NICs.' : `The fabric has: ${names.join(', ')}.`,
-    });
+    throw noSuch('NIC', name, [...this.#nics.keys()]);
   }
 
   #checkOpen(): void {
@@ -132,6 +165,15 @@ export class FabricCore {
   #switches(): SwitchInfo[] {
     return valeSwitches(this.runtime).list();
   }
+}
+
+function noSuch(what: string, name: string, names: string[]): NetbeError {
+  return new NetbeError(`there is no ${what} "${name}"`, {
+    code: 'ENOENT',
+    kind: 'usage',
+    subject: name,
+    remedy: names.length === 0 ? `The fabric has no ${what}.` : `The fabric has: ${names.join(', ')}.`,
+  });
 }
 
 function describe(error: unknown): string {

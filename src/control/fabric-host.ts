@@ -8,7 +8,15 @@ import type { FabricCore } from './fabric-core.js';
 import type { PollOptions } from './fabric-types.js';
 
 /** The calls of FabricCore that may come from elsewhere. */
-export type FabricOp = 'addNic' | 'removeNic' | 'setLink' | 'show' | 'startCapture' | 'stopCapture';
+export type FabricOp =
+  | 'addNic'
+  | 'removeNic'
+  | 'setLink'
+  | 'addPatch'
+  | 'removePatch'
+  | 'show'
+  | 'startCapture'
+  | 'stopCapture';
 export type FabricArgs<Op extends FabricOp> = Parameters<FabricCore[Op]>;
 export type FabricResult<Op extends FabricOp> = ReturnType<FabricCore[Op]>;
 

@@ -102,8 +102,26 @@ export interface SwitchInfo {
   table: SwitchTableEntry[];
 }
 
+/** Two backends joined: what one receives the other sends. */
+export interface PatchSpec {
+  /** unique in the fabric; default: both devices joined by "+" */
+  name?: string;
+  /** device string with its options, for instance "stream0,addr=unix:vm4.sock" */
+  a: string;
+  b: string;
+}
+
+export interface PatchInfo {
+  name: string;
+  a: string;
+  b: string;
+  /** features that cross unfinished, by the name of what end a hands over or takes */
+  offloads: string[];
+}
+
 export interface FabricInfo {
   nics: NicInfo[];
+  patches: PatchInfo[];
   switches: SwitchInfo[];
 }
 
@@ -115,6 +133,8 @@ export interface FabricControl {
   addNic(spec: NicSpec): Promise<NicInfo>;
   removeNic(name: string): Promise<void>;
   setLink(name: string, up: boolean): Promise<void>;
+  addPatch(spec: PatchSpec): Promise<PatchInfo>;
+  removePatch(name: string): Promise<void>;
   show(): Promise<FabricInfo>;
   counters(): Counters;
   /**
@@ -134,6 +154,7 @@ export interface FabricOptions {
   /** run in a thread of its own (default true) */
   thread?: boolean;
   nics?: NicSpec[];
+  patches?: PatchSpec[];
   /** where to log; default: nowhere */
   log?: Log;
   poll?: PollOptions;

@@ -14,7 +14,16 @@ import { type NetbeError, usageError } from '../errors.js';
 import { addBackendType, backendModuleUrl, loadBackendModule } from './backend-modules.js';
 import { type CaptureOptions, CaptureStream } from './capture-stream.js';
 import type { FabricHost } from './fabric-host.js';
-import type { Counters, FabricControl, FabricInfo, FabricOptions, NicInfo, NicSpec } from './fabric-types.js';
+import type {
+  Counters,
+  FabricControl,
+  FabricInfo,
+  FabricOptions,
+  NicInfo,
+  NicSpec,
+  PatchInfo,
+  PatchSpec,
+} from './fabric-types.js';
 import { LocalHost } from './local-host.js';
 import { ThreadHost } from './thread-host.js';
 
@@ -37,7 +46,7 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
     super();
   }
 
-  /** Resolves when the fabric runs with all of `nics`; if one of them is refused, none is left. */
+  /** Resolves when the fabric runs with all of `nics` and `patches`; if one of them is refused, none is left. */
   static async start(options: FabricStartOptions = {}): Promise<Fabric> {
     const fabric = new Fabric();
     const onExit = (failure: NetbeError | undefined): void => {
@@ -47,6 +56,7 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
     fabric.#host = await startHost(options, onExit);
     try {
       for (const nic of options.nics ?? []) await fabric.addNic(nic);
+      for (const patch of options.patches ?? []) await fabric.addPatch(patch);
       return fabric;
     } catch (error) {
       await fabric.close();
@@ -66,6 +76,15 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
   /** The guest sees its link go down or up; while it is down its frames, and those for it, are dropped. */
   async setLink(name: string, up: boolean): Promise<void> {
     return this.#host.call('setLink', name, up);
+  }
+
+  /** Joins two backends: what one receives the other sends. */
+  async addPatch(spec: PatchSpec): Promise<PatchInfo> {
+    return this.#host.call('addPatch', spec);
+  }
+
+  async removePatch(name: string): Promise<void> {
+    return this.#host.call('removePatch', name);
   }
 
   async show(): Promise<FabricInfo> {

@@ -6,9 +6,9 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { NetbeError, usageError } from '../errors.js';
-import { checkOptions } from '../net-backends/options.js';
+import { checkOptions, parseDevice } from '../net-backends/options.js';
 import { findBackend } from '../net-backends/registry.js';
-import type { Emulation, NicSpec, SocketMode } from './fabric-types.js';
+import type { Emulation, NicSpec, PatchSpec, SocketMode } from './fabric-types.js';
 
 export interface ResolvedNic {
   name: string;
@@ -112,6 +112,12 @@ export function defaultMac(slot: SlotNumbers, name: string): Uint8Array {
   return Uint8Array.of(0x00, 0xa0, 0x98, digest[0] as number, digest[1] as number, digest[2] as number);
 }
 
+/** The same for "device,key=value…". */
+export function checkDeviceString(text: string): void {
+  const { device, options } = parseDevice(text);
+  checkOptions(findBackend(device), device, options);
+}
+
 /** Throws EINVAL for a device string that none of netbe's backends understands, or options it does not have. */
 export function checkBackend(device: string, options: Readonly<Record<string, string>> = {}): void {
   checkOptions(findBackend(device), device, new Map(Object.entries(options)));
@@ -199,6 +205,22 @@ function nameFromSocket(socket: string): string {
     `Give one with name=; it is made of ${nameRule}.`,
   );
 }
+
+export const patchNamePattern = /^[A-Za-z0-9][A-Za-z0-9._:+-]{0,126}$/;
+export const patchNameRule =
+  'letters, digits, ".", "_", ":", "+" and "-", beginning with a letter or digit, at most 127 characters';
+
+/** Fills in the name; the ends are checked where they are opened, as backends of one's own may be among them. */
+export function resolvePatch({ name, a, b }: PatchSpec): Required<PatchSpec> {
+  for (const end of [a, b])
+    if (end.split(',', 1)[0] === '') throw usageError('an end of the patch has no device', end, patchRemedy);
+  if (a === b) throw usageError(`both ends of the patch are ${a}`, a, patchRemedy);
+  const resolved = name ?? [a, b].map((end) => end.split(',', 1)[0]).join('+');
+  if (patchNamePattern.test(resolved)) return { name: resolved, a, b };
+  throw usageError(`patch name "${resolved}" is not allowed`, resolved, `A name is made of ${patchNameRule}.`);
+}
+
+const patchRemedy = 'A patch joins two device strings, for instance vale0:up and stream0,addr=unix:vm4.sock.';
 
 /** What two NICs of one fabric may not share. `key` is the field of NicSpec that carries it. */
 export interface Duplicate {

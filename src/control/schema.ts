@@ -3,7 +3,17 @@
  * (docs/fabric.schema.json, /openapi.json), so each property says what it is, and `x-rule` says in
  * words what a pattern means. What a schema cannot say (a unicast MAC address, duplicates) is in nic-spec.ts.
  */
-import { emulations, MAX_MTU, MIN_MTU, macPattern, namePattern, nameRule, socketModes } from './nic-spec.js';
+import {
+  emulations,
+  MAX_MTU,
+  MIN_MTU,
+  macPattern,
+  namePattern,
+  nameRule,
+  patchNamePattern,
+  patchNameRule,
+  socketModes,
+} from './nic-spec.js';
 
 export const RULE = 'x-rule';
 
@@ -89,6 +99,33 @@ export const nicSpecSchema = {
   },
 } as const;
 
+const end = {
+  type: 'string',
+  minLength: 1,
+  maxLength: 4096,
+  [RULE]: 'a device string with its options, for instance stream0,addr=unix:vm4.sock',
+  description: 'Device string of one end, with its options.',
+} as const;
+
+export const patchSpecSchema = {
+  $id: 'PatchSpec',
+  title: 'PatchSpec',
+  description: 'Two backends joined: what one receives the other sends.',
+  type: 'object',
+  additionalProperties: false,
+  required: ['a', 'b'],
+  properties: {
+    name: {
+      type: 'string',
+      pattern: patchNamePattern.source,
+      [RULE]: patchNameRule,
+      description: 'Name of the patch, unique in the fabric. Default: both devices joined by "+".',
+    },
+    a: { ...end, examples: ['vale0:vm4'] },
+    b: { ...end, description: 'Device string of the other end.', examples: ['stream0,addr=unix:vm4.sock'] },
+  },
+} as const;
+
 export const fabricSchema = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   $id: 'fabric.schema.json',
@@ -155,8 +192,14 @@ export const fabricSchema = {
       items: { $ref: '#/$defs/nic' },
       description: 'The NICs to start with; more can be added while the fabric runs.',
     },
+    patches: {
+      type: 'array',
+      maxItems: 4096,
+      items: { $ref: '#/$defs/patch' },
+      description: 'Pairs of backends to join.',
+    },
   },
-  $defs: { nic: withoutId(nicSpecSchema) },
+  $defs: { nic: withoutId(nicSpecSchema), patch: withoutId(patchSpecSchema) },
 } as const;
 
 function withoutId<T extends { $id: string }>({ $id: _, ...rest }: T): Omit<T, '$id'> {

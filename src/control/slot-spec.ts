@@ -3,8 +3,9 @@
  *
  *   2:0,virtio-net,vale0:vm1,socket=vm1.sock,mac=02:00:00:00:00:01,mtu=1500
  *
- * The keys below are the NIC's; every other key=value belongs to the backend, which checks it. A key
- * without a value counts as "true", as in bhyve. `bus:slot:func` is understood as bhyve understands it.
+ * The keys below are the NIC's; every other key=value belongs to the backend, which checks it, and so does
+ * `backend.key=value`, for an option that has the name of a NIC's key. A key without a value counts as
+ * "true", as in bhyve. `bus:slot:func` is understood as bhyve understands it.
  */
 import { NetbeError, usageError } from '../errors.js';
 import type { NetBackendType } from '../net-backends/net-backend.js';
@@ -89,6 +90,8 @@ export function parseSlotSpec(text: string, options: SlotSpecOptions = {}): NicS
   return new SlotReader(text, options.ownBackends ?? false).read();
 }
 
+const BACKEND_KEY = /^backend\./;
+
 const strictValues: Record<string, boolean> = { on: true, true: true, off: false, false: false };
 
 class SlotReader {
@@ -152,7 +155,7 @@ class SlotReader {
       const own = slotKeys.find((k) => k.name === key);
       if (own && eq < 0 && key !== 'strict-memory')
         throw this.#refuse(field, `${key} has no value`, `Write ${key}=${own.value}.`);
-      if (!own) this.#checkBackendKey(field, key);
+      if (!own) this.#checkBackendKey(field, key.replace(BACKEND_KEY, ''));
       const value = eq < 0 ? { ...field, text: 'true' } : { text: field.text.slice(eq + 1), off: field.off + eq + 1 };
       this.#readKey(spec, key, value);
     }
@@ -197,7 +200,7 @@ class SlotReader {
         });
         break;
       default:
-        spec.backendOptions = { ...spec.backendOptions, [key]: value.text };
+        spec.backendOptions = { ...spec.backendOptions, [key.replace(BACKEND_KEY, '')]: value.text };
     }
   }
 }

@@ -1,10 +1,19 @@
 /** A fabric without a data path, for tests of what talks to one. */
-import type { Counters, FabricControl, FabricInfo, NicInfo, NicSpec } from '../../src/control/fabric-types.js';
-import { resolveNic } from '../../src/control/nic-spec.js';
+import type {
+  Counters,
+  FabricControl,
+  FabricInfo,
+  NicInfo,
+  NicSpec,
+  PatchInfo,
+  PatchSpec,
+} from '../../src/control/fabric-types.js';
+import { resolveNic, resolvePatch } from '../../src/control/nic-spec.js';
 import { NetbeError } from '../../src/errors.js';
 
 export class FakeFabric implements FabricControl {
   readonly nics = new Map<string, NicInfo>();
+  readonly patches = new Map<string, PatchInfo>();
   /** captures under way */
   captures = 0;
   /** blocks that a capture gives before it waits for ever */
@@ -46,11 +55,25 @@ export class FakeFabric implements FabricControl {
     if (nic) nic.device.link = up ? 'up' : 'down';
   }
 
+  async addPatch(spec: PatchSpec): Promise<PatchInfo> {
+    const info = { ...resolvePatch(spec), offloads: ['VIRTIO_NET_F_CSUM'] };
+    this.patches.set(info.name, info);
+    return info;
+  }
+
+  async removePatch(name: string): Promise<void> {
+    this.patches.delete(name);
+  }
+
   async show(): Promise<FabricInfo> {
     const nics = [...this.nics.values()];
     const ports = nics.map(({ name, backend }, index) => ({ name: backend.slice(6), index, subject: name }));
     const table = ports.map(({ name }) => ({ mac: '02:00:00:00:00:01', port: name, ageSec: 1.5 }));
-    return { nics, switches: nics.length === 0 ? [] : [{ name: 'vale0', ports, table }] };
+    return {
+      nics,
+      patches: [...this.patches.values()],
+      switches: nics.length === 0 ? [] : [{ name: 'vale0', ports, table }],
+    };
   }
 
   counters(): Counters {

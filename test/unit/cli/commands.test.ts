@@ -7,7 +7,20 @@ import { CliFolder } from '../../support/cli.js';
 import { tempDir } from '../../support/temp-dir.js';
 
 const folder = (t: TestContext) => new CliFolder(t, tempDir(t));
-const subcommands = ['run', 'up', 'ports', 'show', 'capture', 'nic', 'link', 'qemu-args', 'uml-args', 'schema'];
+const subcommands = [
+  'run',
+  'up',
+  'ports',
+  'show',
+  'capture',
+  'nic',
+  'link',
+  'patch',
+  'unpatch',
+  'qemu-args',
+  'uml-args',
+  'schema',
+];
 
 test('help names every subcommand, and each has help of its own', async (t) => {
   const cli = folder(t);

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -165,6 +166,36 @@ test('up: a file, with sockets beside it and a name of its own', async (t) => {
   assert.equal(JSON.parse((await cli.run('ports', '--fabric', 'lab', '--json')).stdout).length, 2);
   await stopped(fabric);
   assert.equal(fabric.stderr, '', 'nothing below a warning is logged');
+});
+
+test('patch: a switch is joined to a stream socket, and parted', async (t) => {
+  const cli = folder(t);
+  const fabric = await cli.fabric('run', ...twoNics);
+  const patched = await cli.run('patch', 'vale0:up', 'stream0,addr=unix:up.sock');
+  assert.equal(patched.stdout, 'vale0:up+stream0: vale0:up and stream0,addr=unix:up.sock\n', patched.stderr);
+  const vm1 = join2(t, cli, 'vm1');
+  const socket = connect(join(cli.dir, 'up.sock'));
+  t.after(() => socket.destroy());
+  await once(socket, 'connect');
+  // until the fabric has accepted, what it sends there is dropped
+  const received = once(socket, 'data');
+  const sender = setInterval(() => vm1.transmit(etherFrame(0xff, MAC1)), 20);
+  t.after(() => clearInterval(sender));
+  const [bytes] = (await received) as [Buffer];
+  clearInterval(sender);
+  assert.equal(bytes.readUInt32BE(0), 60, 'a length, and the frame');
+  const frame = Buffer.from(etherFrame(MAC1, 0x77));
+  socket.write(Buffer.concat([Buffer.from([0, 0, 0, frame.length]), frame]));
+  assert.deepEqual(Buffer.from(receive(vm1, 1)[0] as Uint8Array), frame);
+  assert.match(
+    (await cli.run('show')).stdout,
+    /patch vale0:up\+stream0: .*\n {2}first to second: \d+ frames?, .*\n {2}second to first: 1 frame, 0 dropped/,
+  );
+  assert.equal((await cli.run('patch', 'vale0:up', 'vale1:x')).status, 2, 'the port is in use');
+  assert.equal((await cli.run('unpatch', 'vale0:up+stream0')).stdout, 'vale0:up+stream0 removed\n');
+  assert.equal((await cli.run('unpatch', 'vale0:up+stream0')).status, 2);
+  assert(!existsSync(join(cli.dir, 'up.sock')));
+  await stopped(fabric);
 });
 
 test('capture: counts frames, and the file is whole', async (t) => {

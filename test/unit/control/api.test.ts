@@ -64,6 +64,28 @@ test("a NIC is added, shown, changed and removed; the answers are the fabric's o
   });
 });
 
+test('two backends are joined and parted', async () => {
+  const fabric = new FakeFabric();
+  await serve(fabric, async (client, path) => {
+    const patch = await client.addPatch({ a: 'vale0:up', b: 'stream0,addr=unix:/tmp/up.sock' });
+    assert.deepEqual(patch, {
+      name: 'vale0:up+stream0',
+      a: 'vale0:up',
+      b: 'stream0,addr=unix:/tmp/up.sock',
+      offloads: ['VIRTIO_NET_F_CSUM'],
+    });
+    assert.deepEqual(await client.patches(), [patch]);
+    for (const [body, detail] of [
+      [{ a: 'vale0:x' }, /the body has no "b"/],
+      [{ a: 'vale0:x', b: 'vale0:x' }, /both ends of the patch are vale0:x/],
+      [{ a: 'vale0:x', b: ',addr=1' }, /an end of the patch has no device/],
+    ] as const)
+      assert.match(JSON.parse((await raw(path, 'POST', '/v1/patches', JSON.stringify(body))).body).detail, detail);
+    await client.removePatch('vale0:up+stream0');
+    assert.deepEqual(await client.patches(), []);
+  });
+});
+
 test('says who it is', async () => {
   await serve(new FakeFabric(), async (client) => {
     assert.deepEqual(await client.fabric(), {
@@ -71,6 +93,7 @@ test('says who it is', async () => {
       pid: process.pid,
       node: process.version,
       nics: 0,
+      patches: 0,
       switches: 0,
     });
   });
@@ -217,7 +240,9 @@ test('every route is in the OpenAPI description, with an operationId and problem
   const operations = Object.values(paths).flatMap((p) => Object.values(p));
   assert.deepEqual(
     operations.map((o) => o.operationId).sort(),
-    'addNic captureNic changeNic getCounters getFabric getMetrics getNic listNics listSwitches removeNic'.split(' '),
+    'addNic addPatch captureNic changeNic getCounters getFabric getMetrics getNic listNics listPatches listSwitches removeNic removePatch'.split(
+      ' ',
+    ),
   );
   for (const o of operations) assert('4XX' in o.responses || '4xx' in o.responses, o.operationId);
   await app.close();

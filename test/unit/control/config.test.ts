@@ -35,6 +35,8 @@ test('reads a full file; relative paths start from its folder', () => {
       '  - { name: vm1, slot: 2:0, emulation: virtio-net, backend: vale0:vm1, socket: vm1.sock,',
       '      mac: 02:00:00:00:00:01, mtu: 9000, mode: client, strictMemory: false, backendOptions: { a: b } }',
       '  - { backend: vale0:vm2, socket: /run/vm2.sock }',
+      'patches:',
+      '  - { a: vale0:up, b: "stream0,addr=unix:up.sock" }',
     ),
     PATH,
   );
@@ -60,6 +62,7 @@ test('reads a full file; relative paths start from its folder', () => {
       },
       { backend: 'vale0:vm2', socket: '/run/vm2.sock' },
     ],
+    patches: [{ a: 'vale0:up', b: 'stream0,addr=unix:up.sock' }],
   });
 });
 
@@ -72,6 +75,7 @@ test('fills in the defaults, and takes JSON', () => {
     strictMemory: false,
     backends: [],
     nics: [],
+    patches: [],
   });
 });
 
@@ -85,7 +89,7 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
   'an unknown key that is like none: the known ones': {
     text: ['colour: red', 'nics: []'],
     says: [
-      'fabric.yaml:1:1: unknown key "colour"; known keys: name, control, log, poll, strictMemory, backends, nics',
+      'fabric.yaml:1:1: unknown key "colour"; known keys: name, control, log, poll, strictMemory, backends, nics, patches',
       '  1 | colour: red',
       '    | ^~~~~~',
     ],
@@ -166,6 +170,18 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
     says: [
       'fabric.yaml:2:5: vale0:vm1 has no option "slot" (given: slot=1)',
       '  2 |   - backend: vale0:vm1',
+      '    |     ^',
+    ],
+  },
+  'an end of a patch that there is not': {
+    text: ['nics: []', 'patches:', '  - a: vale0:up', '    b: tap9'],
+    says: ['fabric.yaml:4:8: no backend for device "tap9"', '  4 |     b: tap9', '    |        ^~~~'],
+  },
+  'a patch given twice': {
+    text: ['nics: []', 'patches:', '  - { a: vale0:x, b: vale1:x }', '  - { a: vale0:x, b: vale1:x }'],
+    says: [
+      'fabric.yaml:4:5: patch vale0:x+vale1:x is given twice: patches[0] and patches[1]',
+      '  4 |   - { a: vale0:x, b: vale1:x }',
       '    |     ^',
     ],
   },

@@ -80,6 +80,14 @@ test('never throws anything but a usage error that shows the argument, whatever 
   );
 });
 
+test('backend.KEY reaches an option that has the name of a key of every NIC', () => {
+  const text = '2,virtio-net,stream0,socket=s,addr=unix:a.sock,mode=client,backend.mode=server';
+  const spec = parseSlotSpec(text);
+  assert.equal(spec.mode, 'client');
+  assert.deepEqual(spec.backendOptions, { addr: 'unix:a.sock', mode: 'server' });
+  assert.match(refusal('2,virtio-net,vale0:a,socket=s,backend.mode=server'), /^unknown key "mode"/);
+});
+
 test('options of a backend are those of the registry', () => {
   const spec = parseSlotSpec('2,virtio-net,vale0:vm1,socket=s,slots=512');
   assert.deepEqual(spec.backendOptions, { slots: '512' });
