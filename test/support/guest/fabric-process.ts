@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import type { NicSpec } from '../../../src/control/fabric-types.js';
 import { until } from './net.js';
+import { dyingWithParent } from './parent-death.js';
 
 export const netbeMain = fileURLToPath(new URL('../../../src/cli/main.js', import.meta.url));
 
@@ -33,8 +34,9 @@ export class FabricProcess {
       const mtu = nic.mtu === undefined ? '' : `,mtu=${nic.mtu}`;
       return ['-s', `${i + 2}:0,virtio-net,${nic.backend},socket=${nic.socket},mac=${nic.mac}${mtu}`];
     });
-    const args = [netbeMain, 'run', '--control', this.control, '--log-json', ...slots];
-    const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'pipe'] });
+    const run = [netbeMain, 'run', '--control', this.control, '--log-json', ...slots];
+    const [command, ...args] = dyingWithParent(process.execPath, ...run);
+    const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     live.add(child);
     child.once('exit', () => live.delete(child));

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { componentDir } from '../../../scripts/setup/cache.js';
 import { bootImage, findProgram, libraryDirs, loaderOf, requireComponent } from '../../../scripts/setup/images.js';
 import { Guest, type GuestNic, guestDir } from './guest.js';
+import { dyingWithParent } from './parent-death.js';
 import { ready } from './uml.js';
 
 export interface QemuNic extends GuestNic {
@@ -31,13 +32,15 @@ export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
   const { name = 'qemu', nics = [], memoryMb = 192, bootTimeoutMs = 120_000, reconnect = true, netbeArgs } = options;
   const { kernel, initrd } = bootImage('kernel');
   const { command, args, env } = qemuCommand();
+  // QEMU does not heed a port that hangs up
+  const [program, ...leading] = dyingWithParent(command, ...args);
   const guest = new Guest({
     name,
     dir: guestDir(),
-    command,
+    command: program,
     env,
     args: [
-      ...args,
+      ...leading,
       ...['-name', name, '-M', 'pc', '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-no-reboot', '-nographic'],
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],
