@@ -28,7 +28,7 @@ import { Vring, type VringOwner } from './vring.js';
 export interface BackendOptions {
   runtime: Runtime;
   device: VirtioDevice;
-  /** refuse guest memory that its owner could shorten */
+  /** refuse guest memory that its owner could take away, and descriptors that it could make us wait for */
   strictMemory: boolean;
   /** offer INBAND_NOTIFICATIONS */
   inbandNotifications: boolean;
@@ -45,8 +45,8 @@ export class Backend implements VringOwner {
   /** protocol features offered */
   readonly offered: number;
   readonly table: MemoryTable;
+  readonly strict: boolean;
   readonly warn: (message: string) => void;
-  readonly #strictMemory: boolean;
   #features = 0n;
   #protocolFeatures = 0;
   #status = 0;
@@ -58,7 +58,7 @@ export class Backend implements VringOwner {
     this.runtime = runtime;
     this.device = device;
     this.warn = warn;
-    this.#strictMemory = strictMemory;
+    this.strict = strictMemory;
     this.offered =
       offeredProtocolFeatures | (inbandNotifications ? 1 << VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS : 0);
     this.table = new MemoryTable({
@@ -66,7 +66,7 @@ export class Backend implements VringOwner {
       strict: strictMemory,
       onUnsealed: () =>
         note(
-          'its memory is a file that the hypervisor could shorten, which would end this process; strict memory refuses it',
+          'its memory is a file that the hypervisor could take away, which would end this process; strict memory refuses it',
         ),
     });
     this.rings = Array.from({ length: device.queueCount }, (_, i) => new Vring(this, i));
@@ -210,7 +210,7 @@ export class Backend implements VringOwner {
   setInflight(description: InflightDescription, fd: Fd): void {
     const end = description.mmapOffset + description.mmapSize;
     const { pageSize, sealed } = checkFile(fd, end, 'inflight buffer');
-    if (!sealed && this.#strictMemory)
+    if (!sealed && this.strict)
       throw new NetbeError('inflight buffer: its file cannot be sealed against shrinking', { code: 'EPERM' });
     const limits = { queues: this.device.queueCount, queueSize: this.device.maxQueueSize };
     const inflight = new Inflight(this.runtime.windows, description, { fd: fd.number, pageSize }, limits);

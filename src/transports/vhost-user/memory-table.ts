@@ -2,16 +2,19 @@
  * The guest memory of one connection: regions that the front-end shares by descriptor
  * ("Memory access", SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG).
  *
- * Touching a mapped page beyond the end of its file is SIGBUS, which ends a process; and whoever
+ * Touching a mapped page that its file does not have is SIGBUS, which ends a process; and whoever
  * holds the descriptor can shorten the file. So a region must lie inside its file, and the file is
- * sealed against shrinking (F_SEAL_SHRINK, memfds only) where it allows that. Where it does not, a
- * strict table refuses the region and another one warns: then the fabric is as safe as its client.
+ * sealed against shrinking (F_SEAL_SHRINK, memfds only) where it allows that. Huge pages can be taken
+ * away all the same: by a hole punched into the file while nobody has pages left to fill it. A strict
+ * table refuses a region that its owner can take away, another one warns: then the fabric is as safe
+ * as its client.
  */
 import { NetbeError } from '../../errors.js';
 import { GuestMemory, type RegionSpec } from '../../memory/guest-memory.js';
 import type { WindowPool } from '../../memory/window.js';
 import { type Fd, filePageSize, fstat } from '../../sys/fd.js';
 import { addSeals, F_SEAL_SHRINK, getSeals } from '../../sys/memfd.js';
+import { pageSize as basePageSize } from '../../sys/process.js';
 import type { Message } from './codec.js';
 import { MEMORY_TABLE_HEADER_BYTES, VHOST_MEMORY_BASELINE_NREGIONS } from './messages.js';
 
@@ -29,7 +32,7 @@ export interface RegionAddresses {
 /** A file that [0, bytes) may be mapped of. */
 export interface CheckedFile {
   pageSize: number;
-  /** nobody can shorten it any more */
+  /** nobody can take its pages away any more */
   sealed: boolean;
 }
 
@@ -44,12 +47,13 @@ export function checkFile(fd: Fd, bytes: number, what: string): CheckedFile {
   // its size is asked for only now: sealed, it does not shrink any more
   const { size } = fstat(fd.number);
   if (bytes > size) refuse(`reaches to byte ${bytes} of a file of ${size}`);
-  return { pageSize: filePageSize(fd.number), sealed };
+  const filePages = filePageSize(fd.number);
+  return { pageSize: filePages, sealed: sealed && filePages === basePageSize };
 }
 
 export interface MemoryTableOptions {
   windows: WindowPool;
-  /** refuse files that cannot be sealed against shrinking */
+  /** refuse files that their owner can take away */
   strict: boolean;
   /** told once for each table that holds such a file */
   onUnsealed: () => void;
@@ -74,7 +78,7 @@ export class MemoryTable {
     return this.#state.memory;
   }
 
-  /** every region is of a file that cannot be shortened */
+  /** every region is of a file that nobody can take away */
   get sealed(): boolean {
     return !this.#state.unsealed;
   }
@@ -127,10 +131,13 @@ export class MemoryTable {
     const what = `region gpa 0x${region.gpa.toString(16)} size 0x${region.size.toString(16)}`;
     const { pageSize, sealed } = checkFile(fd, region.mmapOffset + region.size, what);
     if (!sealed && this.#options.strict)
-      throw new NetbeError(`${what}: its file cannot be sealed against shrinking, and strict memory is asked for`, {
-        code: 'EPERM',
-        remedy: 'Let the hypervisor use memfds that allow sealing (QEMU: -object memory-backend-memfd,share=on).',
-      });
+      throw new NetbeError(
+        `${what}: its file ${pageSize === basePageSize ? 'cannot be sealed against shrinking' : 'is of huge pages, which can be taken away'}, and strict memory is asked for`,
+        {
+          code: 'EPERM',
+          remedy: 'Let the hypervisor use memfds that allow sealing (QEMU: -object memory-backend-memfd,share=on).',
+        },
+      );
     const spec: RegionSpec = { ...region, fd: fd.number, pageSize };
     state.memory.addRegion(spec);
     if (sealed || state.unsealed) return;

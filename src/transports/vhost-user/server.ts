@@ -25,7 +25,7 @@ export interface VhostUserOptions {
   /** of the socket */
   path: string;
   mode: 'server' | 'client';
-  /** refuse guest memory that its owner could shorten: touching what is gone would end this process */
+  /** trust no front-end: refuse guest memory that it could take away, and descriptors that could make us wait */
   strictMemory?: boolean;
   /** offer notifications through the socket instead of descriptors; slower, for front-ends that need them */
   inbandNotifications?: boolean;
@@ -40,7 +40,7 @@ export interface VhostUserStatus {
   /** process ID of the front-end */
   peerPid?: number;
   protocolFeatures: string[];
-  /** bytes; sealed: nobody can shorten it */
+  /** bytes; sealed: nobody can take it away */
   memory: { regions: number; bytes: number; sealed: boolean };
   /** what went wrong last, in this connection or an earlier one */
   lastError?: string;

@@ -26,6 +26,8 @@ export interface VringOwner {
   readonly inflight: Inflight | undefined;
   /** the back-end channel, if notifications may go through it (INBAND_NOTIFICATIONS) */
   readonly inbandChannel: BackendChannel | undefined;
+  /** front-ends are not trusted: they may try to end or to stall this process */
+  readonly strict: boolean;
   /** rings are enabled without being told (VHOST_USER_F_PROTOCOL_FEATURES was not negotiated) */
   readonly startsEnabled: boolean;
   /** something went wrong outside any request */
@@ -123,7 +125,7 @@ export class Vring {
   setCall(fd: Fd | null): void {
     this.#callFd?.close();
     this.#callFd = undefined;
-    this.#callFd = fd === null ? null : new SignalFd(fd);
+    this.#callFd = fd === null ? null : new SignalFd(fd, this.#owner.strict);
     this.applyNotifier();
   }
 
@@ -141,7 +143,7 @@ export class Vring {
   setErr(fd: Fd | null): void {
     this.#errFd?.close();
     this.#errFd = undefined;
-    this.#errFd = fd === null ? undefined : new SignalFd(fd);
+    this.#errFd = fd === null ? undefined : new SignalFd(fd, this.#owner.strict);
   }
 
   /** The device found the ring broken: tell the front-end. */

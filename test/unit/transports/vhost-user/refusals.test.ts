@@ -4,8 +4,9 @@ import { openSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { createEventfd } from '../../../../src/sys/eventfd.js';
-import { Fd } from '../../../../src/sys/fd.js';
-import { ftruncate, MFD_ALLOW_SEALING, memfdCreate } from '../../../../src/sys/memfd.js';
+import { Fd, setNonblock, writeAt } from '../../../../src/sys/fd.js';
+import { ftruncate, MFD_ALLOW_SEALING, MFD_HUGE_2MB, MFD_HUGETLB, memfdCreate } from '../../../../src/sys/memfd.js';
+import { NativeBuffer } from '../../../../src/sys/native-buffer.js';
 import * as M from '../../../../src/transports/vhost-user/messages.js';
 import {
   configMessage,
@@ -348,6 +349,26 @@ test('memory that its owner can shorten is refused where memory is strict', (t) 
   rig.shareMemory();
 });
 
+test('memory of huge pages is refused where memory is strict: a hole can be punched into it', (t) => {
+  const rig = new Rig(t, ALL, { strictMemory: true });
+  const huge = rig.memory(2 * 2 ** 20, MFD_ALLOW_SEALING | MFD_HUGETLB | MFD_HUGE_2MB);
+  assert.equal(rig.fe.acked(M.VHOST_USER_ADD_MEM_REG, singleRegion({ ...region, size: 2 ** 21 }), [huge]), false);
+  assert.match(rig.warnings().join(), /is of huge pages, which can be taken away, and strict memory is asked for/);
+});
+
+test('a front-end that fills its call descriptor and makes it blocking does not stall a strict fabric', (t) => {
+  const rig = new Rig(t, ALL, { strictMemory: true });
+  const call = rig.eventfd();
+  assert.ok(rig.fe.acked(M.VHOST_USER_SET_VRING_CALL, u64(0), [call]));
+  const most = new NativeBuffer(8);
+  most.u32.fill(0xffffffff);
+  most.u32[0] = 0xfffffffe;
+  assert.equal(writeAt(call.number, most.addr, 8), 8);
+  setNonblock(call.number, false);
+  for (let i = 0; i < 10; i++) rig.device.queue(0).notify?.();
+  rig.fe.sync();
+});
+
 test('memory that its owner can shorten is warned of once where memory is not strict', (t) => {
   const rig = new Rig(t);
   const unsealable = rig.memory(MEMORY, 0);
@@ -355,7 +376,7 @@ test('memory that its owner can shorten is warned of once where memory is not st
   const second = { ...region, gpa: MEMORY, userAddr: USER + MEMORY };
   assert.ok(rig.fe.acked(M.VHOST_USER_ADD_MEM_REG, singleRegion(second), [unsealable]));
   assert.equal(rig.warnings().length, 1);
-  assert.match(rig.warnings()[0]!, /nic: its memory is a file that the hypervisor could shorten/);
+  assert.match(rig.warnings()[0]!, /nic: its memory is a file that the hypervisor could take away/);
   assert.equal(rig.port.transport.status().memory.sealed, false);
 });
 
