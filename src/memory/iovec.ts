@@ -69,3 +69,29 @@ export function iovecWriteU16(pool: WindowPool, iov: Iovec, at: number, value: n
     start += len;
   }
 }
+
+/** Copies the first `length` bytes of the list into `out`; the list must hold that much. For short headers. */
+export function iovecRead(pool: WindowPool, iov: Iovec, length: number, out: Uint8Array): void {
+  let k = 0;
+  let at = 0;
+  for (let i = 0; i < length; i++) {
+    while (at === iov.len[k]!) {
+      k++;
+      at = 0;
+    }
+    out[i] = pool.windows[iov.win[k]!]!.u8[iov.off[k]! + at++]!;
+  }
+}
+
+/** Copies the first `length` bytes of `bytes` to the front of the list; it must have that much room. For short headers. */
+export function iovecWrite(pool: WindowPool, iov: Iovec, bytes: Uint8Array, length: number): void {
+  let k = 0;
+  let at = 0;
+  for (let i = 0; i < length; i++) {
+    while (at === iov.len[k]!) {
+      k++;
+      at = 0;
+    }
+    pool.windows[iov.win[k]!]!.u8[iov.off[k]! + at++] = bytes[i]!;
+  }
+}

@@ -83,9 +83,14 @@ export interface NetBackend {
    */
   setCap(features: bigint, vnetHdrLen: number): boolean;
 
+  /** What people ask about this end, for show and the control API: plain values by name. */
+  status?(): BackendStatus;
+
   /** Releases everything, also after a failed or half-done open. Idempotent. */
   close(): void;
 }
+
+export type BackendStatus = Readonly<Record<string, string | number | boolean>>;
 
 /** One option of a backend, for parsing, help and documentation. */
 export interface BackendOption {

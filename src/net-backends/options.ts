@@ -47,11 +47,14 @@ export function integerOption(
   return value;
 }
 
-/** One of the words that the option's `value` lists, separated by bars; or its default. */
-export function choiceOption(option: BackendOption, options: ReadonlyMap<string, string>): string {
+/** One of the words (T) that the option's `value` lists, separated by bars; or its default. */
+export function choiceOption<T extends string = string>(
+  option: BackendOption,
+  options: ReadonlyMap<string, string>,
+): T {
   const text = options.get(option.name) ?? option.default ?? '';
   const allowed = option.value.split('|');
   if (!allowed.includes(text))
     throw usageError(`${option.name}=${text}: allowed are ${allowed.join(' and ')}`, `${option.name}=${text}`);
-  return text;
+  return text as T;
 }

@@ -9,7 +9,6 @@ import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
 import type { ValePort } from '../netmap/vale/port.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
-import * as F from '../wire/virtio-features.js';
 import { receiveOffloads, sendOffloads } from '../wire/vnet-header.js';
 import {
   type BackendOpen,
@@ -19,23 +18,8 @@ import {
   type NetBackendType,
   type VnetHdrLen,
 } from './net-backend.js';
+import { SOFTWARE_OFFLOADS } from './offload-features.js';
 import { integerOption } from './options.js';
-
-/** What the switch honours, in software where the other end has not negotiated it. */
-const VALE_FEATURES =
-  F.VIRTIO_NET_F_CSUM |
-  F.VIRTIO_NET_F_GUEST_CSUM |
-  F.VIRTIO_NET_F_GUEST_TSO4 |
-  F.VIRTIO_NET_F_GUEST_TSO6 |
-  F.VIRTIO_NET_F_GUEST_ECN |
-  F.VIRTIO_NET_F_GUEST_UFO |
-  F.VIRTIO_NET_F_HOST_TSO4 |
-  F.VIRTIO_NET_F_HOST_TSO6 |
-  F.VIRTIO_NET_F_HOST_ECN |
-  F.VIRTIO_NET_F_HOST_UFO |
-  F.VIRTIO_NET_F_GUEST_USO4 |
-  F.VIRTIO_NET_F_GUEST_USO6 |
-  F.VIRTIO_NET_F_HOST_USO;
 
 const SLOTS: BackendOption = {
   name: 'slots',
@@ -115,7 +99,7 @@ class Vale implements NetBackend {
   }
 
   getCap(): bigint {
-    return VALE_FEATURES;
+    return SOFTWARE_OFFLOADS;
   }
 
   setCap(features: bigint, vnetHdrLen: number): boolean {
