@@ -4,11 +4,12 @@ import { usageError } from '../errors.js';
 import { dgramBackend } from './dgram.js';
 import { loopbackBackend } from './loopback.js';
 import type { NetBackend, NetBackendType, ReceiveCallback } from './net-backend.js';
+import { netmapBackend } from './netmap.js';
 import { checkOptions, parseDevice } from './options.js';
 import { streamBackend } from './stream.js';
 import { valeBackend } from './vale.js';
 
-const types: NetBackendType[] = [valeBackend, streamBackend, dgramBackend, loopbackBackend];
+const types: NetBackendType[] = [valeBackend, netmapBackend, streamBackend, dgramBackend, loopbackBackend];
 
 /** Every backend there is: help, documentation and the conformance suite are made from it. */
 export const netBackends: readonly NetBackendType[] = types;

@@ -24,3 +24,10 @@ export function setThreadName(name: string): void {
 
 /** struct epoll_event is packed on x86-64 only (linux/eventpoll.h) */
 export const packedEpollEvent = arch === 'x64';
+
+const pauseWord = new Int32Array(new SharedArrayBuffer(4));
+
+/** Blocks the calling thread, and nothing else of the process. */
+export function pause(ms: number): void {
+  Atomics.wait(pauseWord, 0, 0, ms);
+}

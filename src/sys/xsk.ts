@@ -5,8 +5,9 @@
  * Rings and frame memory are mapped by the caller, at the offsets given here.
  */
 import type { Fd } from './fd.js';
-import { errno, libc, sysError } from './libc.js';
+import { E, errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
+import { pause } from './process.js';
 import {
   bindSocket,
   getSockopt,
@@ -112,13 +113,21 @@ export function xskRingOffsets(fd: number, ring: XskRingName): XskRingOffsets {
 // struct sockaddr_xdp { u16 family, flags; u32 ifindex, queue_id, shared_umem_fd }
 const address = new NativeBuffer(16);
 
+/** A queue that another socket has just left is free only when the kernel has cleaned up behind it. */
+const BUSY_TRIES = 60;
+const BUSY_PAUSE_MS = 2;
+
 /** Binds to a queue of an interface. Throws NetbeError: EBUSY when another socket has it. */
 export function bindXsk(fd: number, ifindex: number, queue: number, flags: number): void {
   address.u32[0] = AF_XDP | (flags << 16);
   address.u32[1] = ifindex;
   address.u32[2] = queue;
   address.u32[3] = 0;
-  if (bindSocket(fd, address, 16) !== 0) throw sysError('bind', `AF_XDP queue ${queue}`);
+  for (let tries = 1; bindSocket(fd, address, 16) !== 0; tries++) {
+    const no = errno();
+    if (no !== E.EBUSY || tries === BUSY_TRIES) throw sysError('bind', `AF_XDP queue ${queue}`, undefined, no);
+    pause(BUSY_PAUSE_MS);
+  }
 }
 
 /** Lets one call of kickTx send more than 32 frames, where the kernel can (Linux 6.17). */

@@ -1,20 +1,25 @@
 /**
- * For each backend of the registry, how the conformance suite gets at its other end.
- * A backend without an entry here fails the suite.
+ * For each backend of the registry, how the conformance suite gets at its other end: an entry under its
+ * prefix, or several, "PREFIX, VARIANT". A backend without an entry here fails the suite.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Iovec } from '../../src/memory/iovec.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend, registerBackend } from '../../src/net-backends/registry.js';
+import { pause } from '../../src/sys/process.js';
 import { type OwnBackend, ownBackend } from '../support/own-backend.js';
+import { PacketSocket } from '../support/packet-socket.js';
 import type { TestRuntime } from '../support/runtime.js';
+import { enterOwnNetwork, ip, tapsUnavailable } from '../support/tap.js';
 
 export interface BackendUnderTest {
   backend: NetBackend;
   /** makes a frame arrive at the backend, without a header */
   inject(frame: Uint8Array): void;
+  /** longest frame that can be made to arrive, where that is less than the contract's */
+  maxFrameLen?: number;
   /** what the backend has sent since the last call, headers stripped */
   sent(): Uint8Array[];
   close(): void;
@@ -182,6 +187,61 @@ const PORTS = [42611, 42612];
 /** the largest datagram of UDP over IPv4 */
 const MAX_UDP_PAYLOAD = 65507;
 
+let quietNetwork = false;
+
+/** A network namespace in which the kernel sends nothing of its own accord. True the first time. */
+function enterQuietNetwork(): boolean {
+  if (quietNetwork) return false;
+  quietNetwork = true;
+  enterOwnNetwork();
+  writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
+  return true;
+}
+
+const VETH_MTU = 65535;
+
+/** One end of a veth, with the other seen through a packet socket. */
+function netmap(mode: string): OpenUnderTest {
+  return (runtime, onReceive) => {
+    if (enterQuietNetwork()) {
+      ip(`link add nm0 mtu ${VETH_MTU} type veth peer name nm1 mtu ${VETH_MTU}`);
+      ip('link set nm0 up');
+      ip('link set nm1 up');
+    }
+    const backend = openBackend(runtime, `netmap:nm0,mode=${mode}`, onReceive, 'test');
+    const wire = new PacketSocket('nm1');
+    /** Turns of the fabric, with a pause before each: enough of them for the kernel to hand frames over. */
+    const turns = (count: number, done: () => boolean = () => false): void => {
+      for (let i = 0; i < count && !done(); i++) {
+        pause(1);
+        runtime.loop.step(0);
+      }
+    };
+    return {
+      backend,
+      maxFrameLen: VETH_MTU + 14,
+      inject(frame) {
+        wire.send(frame);
+        // the kernel keeps a block of the packet ring to itself for some milliseconds
+        turns(mode === 'packet' ? 16 : 3);
+      },
+      sent() {
+        const out: Uint8Array[] = [];
+        const take = (): boolean => {
+          for (let frame = wire.receive(); frame !== undefined; frame = wire.receive()) out.push(frame);
+          return out.length > 0;
+        };
+        if (!take()) turns(100, take);
+        return out;
+      },
+      close() {
+        wire.close();
+        backend.close();
+      },
+    };
+  };
+}
+
 export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   vale: withPeer('vale0:test', 'vale0:peer'),
   stream: withPeer(`stream0,addr=unix:${dir}/s,mode=client,reconnect-ms=10`, `stream1,addr=unix:${dir}/s`, serveEvents),
@@ -193,6 +253,17 @@ export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   ),
   loopback: loopback('loopback0'),
   own,
+  'netmap, xdp-native': netmap('xdp-native'),
+  'netmap, xdp-generic': netmap('xdp-generic'),
+  'netmap, packet': netmap('packet'),
+};
+
+/** Openings in the test of leaks, where a hundred take too long: the kernel waits for its readers at each. */
+export const openingsOf: Readonly<Record<string, number>> = { netmap: 10 };
+
+/** Backends that cannot be tested here, and why. */
+export const backendsUnavailable: Readonly<Record<string, string | false>> = {
+  netmap: tapsUnavailable,
 };
 
 registerBackend(ownBackend);

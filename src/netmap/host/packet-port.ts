@@ -23,8 +23,8 @@ import type { HostPort, RxFrame } from './host-port.js';
 
 /** a block holds the longest frame, a 64 KiB segment with all its headers */
 const BLOCK_BYTES = 128 * 1024;
-/** receive memory for each slot of the ring */
-const RX_BYTES_PER_SLOT = 4096;
+/** receive memory for each slot of the ring: frames that come slowly take a block each */
+const RX_BYTES_PER_SLOT = 8192;
 const RETIRE_MS = 1;
 const TX_SLOT_BYTES = 2048;
 const TX_SLOTS_PER_BLOCK = 64;
@@ -41,7 +41,7 @@ const ETH_P_8021Q = 0x8100;
 
 export interface PacketPortOptions {
   ifindex: number;
-  /** slots of the transmit ring; the receive ring has 4 KiB for each */
+  /** slots of the transmit ring; the receive ring has 8 KiB for each */
   slots: number;
   /** called when the host goes on seeing the interface's frames, with the reason */
   onHostNotCut: (error: unknown) => void;
