@@ -23,8 +23,6 @@ export interface BackendUnderTest {
   /** what the backend has sent since the last call, headers stripped */
   sent(): Uint8Array[];
   close(): void;
-  /** longest frame that what lies between can carry, where that is less than the contract's */
-  maxFrameLen?: number;
 }
 
 export type OpenUnderTest = (runtime: TestRuntime, onReceive: () => void) => BackendUnderTest;
