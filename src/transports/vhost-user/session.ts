@@ -74,7 +74,7 @@ export class Session {
         this.#serve(message);
       }
     } catch (error) {
-      this.close((error as Error).message);
+      this.close(reason(error));
     }
   }
 
@@ -85,7 +85,7 @@ export class Session {
       if (!rule) this.#refuseUnsupported(message);
       else this.#answer(message, rule);
     } catch (error) {
-      this.#fail(message, error as Error);
+      this.#fail(message, error);
     } finally {
       message.close();
     }
@@ -109,8 +109,8 @@ export class Session {
     if (this.#wantsAck(message)) this.#reply(message.request, u64Payload(1n));
   }
 
-  #fail(message: Message, error: Error): void {
-    const text = `${describe(message)}: ${error.message}`;
+  #fail(message: Message, error: unknown): void {
+    const text = `${describe(message)}: ${reason(error)}`;
     const broken = error instanceof NetbeError && error.code === 'EPROTO';
     if (broken || requestRules.get(message.request)?.replies || !this.#wantsAck(message)) {
       this.close(text);
@@ -133,6 +133,12 @@ export class Session {
     else if (n === -E.EAGAIN || n >= 0) this.close(`${requestName(request)}: the front-end does not read its replies`);
     else this.close(`${requestName(request)}: sendmsg: ${errnoText(-n)}`);
   }
+}
+
+/** What the front-end did wrong and what helps; where the fault is our own, where it is. */
+function reason(error: unknown): string {
+  if (!(error instanceof NetbeError)) return String((error as Error).stack ?? error);
+  return error.remedy === undefined ? error.message : `${error.message}. ${error.remedy}`;
 }
 
 /** The request, and the queue where it is about one, for people. */

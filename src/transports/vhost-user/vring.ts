@@ -124,8 +124,10 @@ export class Vring {
   /** Owns `fd`, also when it throws; null: the driver polls. */
   setCall(fd: Fd | null): void {
     this.#callFd?.close();
-    this.#callFd = undefined;
-    this.#callFd = fd === null ? null : new SignalFd(fd, this.#owner.strict);
+    this.#callFd = null;
+    this.applyNotifier();
+    if (fd === null) return;
+    this.#callFd = new SignalFd(fd, this.#owner.strict);
     this.applyNotifier();
   }
 

@@ -259,6 +259,14 @@ test('SET_VRING_CALL: the device signals the driver through it', (t) => {
   assert.equal(rig.device.queue(1).notify, null);
 });
 
+test('SET_VRING_CALL that is refused leaves no descriptor to signal', (t) => {
+  const rig = new Rig(t);
+  const call = rig.eventfd();
+  assert.ok(rig.fe.acked(M.VHOST_USER_SET_VRING_CALL, u64(1), [call]));
+  assert.equal(rig.fe.acked(M.VHOST_USER_SET_VRING_CALL, u64(1), [rig.memory()]), false);
+  assert.equal(rig.device.queue(1).notify, null);
+});
+
 test('SET_VRING_CALL takes a socket, as user-mode-linux sends one, and survives its reader', (t) => {
   const rig = new Rig(t);
   const [ours, theirs] = socketPair();
