@@ -3,6 +3,7 @@ import { createWriteStream } from 'node:fs';
 import type { Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { type Command, InvalidArgumentError } from 'commander';
+import type { ControlClient } from '../control/control-client.js';
 import { PcapngBlocks } from '../control/pcapng-blocks.js';
 import { NetbeError, usageError } from '../errors.js';
 import { clientCommand, connect, type FabricChoice } from './command.js';
@@ -38,46 +39,80 @@ async function capture(port: string, options: CaptureOptions): Promise<void> {
     throw usageError(
       '-w - would write pcapng to the terminal',
       '-',
-      'Pipe it: netbe capture vm1 -w - | wireshark -k -i -',
+      `Pipe it: netbe capture ${port} -w - | wireshark -k -i -`,
     );
-  const source = await connect(options).capture(port);
+  const client = connect(options);
+  const source = await client.capture(port);
   const out = toStdout ? process.stdout : await openFile(options.write, source);
   const say = (text: string) => process.stderr.write(`${text}\n`);
   say(`capturing ${port} to ${toStdout ? 'standard output' : options.write}; Ctrl-C stops`);
 
-  let stopped = false;
-  const stop = () => {
-    stopped = true;
-    source.destroy();
-  };
-  process.once('SIGINT', stop).once('SIGTERM', stop).once('SIGHUP', stop);
-  let failure: NodeJS.ErrnoException | undefined;
-  out.on('error', (error: NodeJS.ErrnoException) => {
-    failure = error;
-    stop();
-  });
-
-  const written = { packets: 0, bytes: 0 };
+  const recording = new Recording(client, port, source, out);
+  const stop = () => recording.stop();
+  for (const signal of signals) process.once(signal, stop);
   try {
-    const blocks = new PcapngBlocks();
-    const wanted = options.count ?? Number.POSITIVE_INFINITY;
-    for await (const chunk of source) {
-      const { bytes, packets } = blocks.push(chunk as Buffer, wanted - written.packets);
-      if (bytes.length > 0 && !out.write(bytes)) await drained(out, () => stopped);
-      written.packets += packets;
-      written.bytes += bytes.length;
-      if (stopped || written.packets >= wanted) break;
-    }
-  } catch (error) {
-    if (!stopped) throw gone(port, error);
+    await recording.run(options.count ?? Number.POSITIVE_INFINITY);
   } finally {
-    source.destroy();
     if (!toStdout) await closeFile(out);
-    process.off('SIGINT', stop).off('SIGTERM', stop).off('SIGHUP', stop);
+    for (const signal of signals) process.off(signal, stop);
   }
+  const { failure, packets, bytes, dropped } = recording;
   // the reader of a pipe that goes away has seen enough
   if (failure && failure.code !== 'EPIPE') throw writeError(options.write, failure);
-  say(`${plural(written.packets, 'frame')}, ${formatBytes(written.bytes)}`);
+  const lost = dropped === 0 ? '' : `; ${plural(dropped, 'more frame')} came faster than they were written`;
+  say(`${plural(packets, 'frame')}, ${formatBytes(bytes)}${lost}`);
+}
+
+const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+
+/** Whole blocks from the fabric to a file or a pipe, until somebody has had enough. */
+class Recording {
+  packets = 0;
+  bytes = 0;
+  /** frames that the fabric had to drop, of all captures of the NIC that ran beside this one */
+  dropped = 0;
+  /** why `out` takes no more */
+  failure: NodeJS.ErrnoException | undefined;
+  #stopped = false;
+
+  constructor(
+    readonly client: ControlClient,
+    readonly port: string,
+    readonly source: Readable,
+    readonly out: Writable,
+  ) {
+    out.on('error', (error: NodeJS.ErrnoException) => {
+      this.failure = error;
+      this.stop();
+    });
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopped) return;
+    this.#stopped = true;
+    // the fabric forgets the number with the capture: it is asked for first
+    const counters = await this.client.counters().catch(() => undefined);
+    this.dropped = counters?.[`${this.port}/capture`]?.capture_dropped ?? 0;
+    this.source.destroy();
+  }
+
+  async run(maxPackets: number): Promise<void> {
+    const blocks = new PcapngBlocks();
+    try {
+      for await (const chunk of this.source) {
+        const { bytes, packets } = blocks.push(chunk as Buffer, maxPackets - this.packets);
+        if (bytes.length > 0 && !this.out.write(bytes)) await drained(this.out, () => this.#stopped);
+        this.packets += packets;
+        this.bytes += bytes.length;
+        if (this.packets >= maxPackets) await this.stop();
+      }
+    } catch (error) {
+      // a stream that stop() destroyed fails, too
+      if (!this.#stopped) throw gone(this.port, error);
+    } finally {
+      this.source.destroy();
+    }
+  }
 }
 
 /** Ends the capture where the file cannot be written. */

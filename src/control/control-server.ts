@@ -2,8 +2,7 @@
  * Serves the control API on a unix socket with mode 0600. The socket of a fabric that has died is
  * replaced; that of a live one is refused, with its process.
  */
-import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { chmodSync, lstatSync, rmSync } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';
 import type { FastifyInstance } from 'fastify';
 import { NetbeError } from '../errors.js';
@@ -73,10 +72,7 @@ function cannotListen(path: string, cause: NodeJS.ErrnoException): NetbeError {
 /** Removes the socket that a dead fabric left. Throws EADDRINUSE when somebody answers there. */
 async function replaceDead(path: string, name: string): Promise<void> {
   const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (!stat) {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-    return;
-  }
+  if (!stat) return;
   if (!stat.isSocket())
     throw new NetbeError(`${path} is there already, and is not a socket`, {
       code: 'EEXIST',

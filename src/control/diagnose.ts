@@ -13,7 +13,7 @@ export interface Finding {
 }
 
 export function diagnose(nic: NicInfo, counters: Counters, switches: readonly SwitchInfo[]): Finding[] {
-  const findings = [connection(nic)];
+  const findings = [connection(nic), ...lastTrouble(nic)];
   if (nic.transport.state === 'connected') findings.push(...memory(nic), driver(nic), ...rings(nic));
   findings.push(link(nic), ...network(nic, switches), ...traffic(nic, counters));
   return findings;
@@ -41,6 +41,12 @@ function connection({ name, socket, transport }: NicInfo): Finding {
     case 'closed':
       return { level: 'problem', text: `the socket ${socket} is closed${why}` };
   }
+}
+
+/** While nobody is connected, connection() says it. */
+function lastTrouble({ transport }: NicInfo): Finding[] {
+  if (transport.state !== 'connected' || transport.lastError === null) return [];
+  return [{ level: 'note', text: `last trouble with a hypervisor: ${transport.lastError}` }];
 }
 
 function memory({ transport }: NicInfo): Finding[] {

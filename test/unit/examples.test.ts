@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { loadConfig } from '../../src/control/config.js';
 import { Fabric } from '../../src/index.js';
+import { eventually } from '../support/eventually.js';
 import { tempDir } from '../support/temp-dir.js';
 import { etherFrame } from '../support/test-guest.js';
 import { sleepStep, stepUntil } from '../support/vhost-user-client.js';
@@ -73,7 +74,7 @@ test('two-nics: two guests talk, the counters are printed, Ctrl-C ends it', asyn
   child.stdout.on('data', (chunk) => {
     out += chunk;
   });
-  while (!out.includes('vm1 sent 0')) await once(child.stdout, 'data');
+  await eventually('it says what it waits for', () => out.includes('vm1 sent 0'));
   const [vm1, vm2] = ['vm1', 'vm2'].map((name) => VhostUserGuest.connect(join(dir, `${name}.sock`), sleepStep)) as [
     VhostUserGuest,
     VhostUserGuest,
@@ -84,7 +85,7 @@ test('two-nics: two guests talk, the counters are printed, Ctrl-C ends it', asyn
   });
   vm1.transmit(etherFrame(0x22, 0x11));
   stepUntil(sleepStep, () => vm2.receive().length > 0, 'the frame arrives');
-  while (!out.includes('vm1 sent 1 received 0; vm2 sent 0 received 1')) await once(child.stdout, 'data');
+  await eventually('the frame is counted', () => out.includes('vm1 sent 1 received 0; vm2 sent 0 received 1'));
   child.kill('SIGINT');
   const [status] = await once(child, 'exit');
   assert.equal(status, 0);

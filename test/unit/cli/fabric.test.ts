@@ -4,8 +4,8 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { CliFolder, type CliProcess } from '../../support/cli.js';
+import { eventually } from '../../support/eventually.js';
 import { readPcapng } from '../../support/pcapng-reader.js';
 import { tempDir } from '../../support/temp-dir.js';
 import { etherFrame } from '../../support/test-guest.js';
@@ -216,7 +216,7 @@ test('capture: counts frames, and the file is whole', async (t) => {
 
 /** The first blocks are written when the capture is in place. */
 async function captureBegan(file: string): Promise<void> {
-  while (!existsSync(file) || readFileSync(file).length === 0) await sleep(5);
+  await eventually('the capture begins', () => existsSync(file) && readFileSync(file).length > 0);
 }
 
 for (const [title, end] of [
@@ -233,7 +233,7 @@ for (const [title, end] of [
     await capture.complains(/capturing vm1/);
     await captureBegan(file);
     exchange(vm1, vm2);
-    while (readPcapng(readFileSync(file)).packets.length < 2) await sleep(5);
+    await eventually('two frames are written', () => readPcapng(readFileSync(file)).packets.length >= 2);
     await end(capture, fabric);
     const { status, stderr } = await capture.end();
     assert.equal(status, title === 'Ctrl-C' ? 0 : 1, stderr);
@@ -249,7 +249,7 @@ test('capture -w -: pcapng on a pipe; ends well when the reader goes', async (t)
   capture.child.stdout.on('data', (chunk) => chunks.push(chunk));
   await once(capture.child.stdout, 'data');
   exchange(vm1, vm2);
-  while (readPcapng(Buffer.concat(chunks)).packets.length < 2) await sleep(5);
+  await eventually('two frames come', () => readPcapng(Buffer.concat(chunks)).packets.length >= 2);
   capture.child.stdout.destroy();
   exchange(vm1, vm2);
   const { status, stderr } = await capture.end();

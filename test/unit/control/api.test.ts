@@ -10,6 +10,7 @@ import { after, test } from 'node:test';
 import { buildApi } from '../../../src/control/api.js';
 import { ControlClient } from '../../../src/control/control-client.js';
 import { ControlServer } from '../../../src/control/control-server.js';
+import { eventually } from '../../support/eventually.js';
 import { FakeFabric } from '../../support/fake-fabric.js';
 
 const dir = mkdtempSync(join(tmpdir(), 'netbe-api-'));
@@ -180,7 +181,7 @@ test('a capture gives what comes, and ends in the fabric when its reader goes', 
       got += chunk;
       if (got === 'firstsecond') break;
     }
-    while (fabric.captures > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    await eventually('the capture ends in the fabric', () => fabric.captures === 0);
   });
 });
 

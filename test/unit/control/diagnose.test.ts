@@ -92,6 +92,16 @@ for (const [title, change, says] of cases)
     assert.match(found[0] as string, says);
   });
 
+test('tells the last trouble while all is well, too', async () => {
+  const nic = await running();
+  nic.transport.lastError = 'a wrong message';
+  const notes = diagnose(nic, counters, switches).filter((f) => f.level === 'note');
+  assert.deepEqual(
+    notes.map((f) => f.text),
+    ['last trouble with a hypervisor: a wrong message'],
+  );
+});
+
 test('tells: alone on its switch', async () => {
   const alone = switches.map((s) => ({ ...s, ports: s.ports.slice(0, 1) }));
   assert.deepEqual(await problems(() => undefined, alone), ['vale0 has no other port: there is nobody to talk to']);
