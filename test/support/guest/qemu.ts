@@ -20,6 +20,10 @@ export interface QemuOptions {
   name?: string;
   nics?: readonly QemuNic[];
   memoryMb?: number;
+  /** room for memory that is plugged in later */
+  maxMemoryMb?: number;
+  /** where QEMU takes commands: see Qmp */
+  qmpPath?: string;
   bootTimeoutMs?: number;
   /** whether QEMU tries again each second when the fabric goes away (default true) */
   reconnect?: boolean;
@@ -29,7 +33,7 @@ export interface QemuOptions {
 
 /** Boots; resolves when the guest takes commands. Its NICs are eth0, eth1, … in the order given. */
 export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
-  const { name = 'qemu', nics = [], memoryMb = 192, bootTimeoutMs = 120_000, reconnect = true, netbeArgs } = options;
+  const { name = 'qemu', bootTimeoutMs = 120_000, netbeArgs, qmpPath } = options;
   const { kernel, initrd } = bootImage('kernel');
   const { command, args, env } = qemuCommand();
   // QEMU does not heed a port that hangs up
@@ -45,7 +49,8 @@ export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],
       ...['-kernel', kernel, '-initrd', initrd, '-append', bootParameters],
-      ...(netbeArgs?.map(withoutBootRom) ?? ownArguments(nics, memoryMb, reconnect)),
+      ...(qmpPath === undefined ? [] : ['-qmp', `unix:${qmpPath},server=on,wait=off`]),
+      ...(netbeArgs?.map(withoutBootRom) ?? ownArguments(options)),
     ],
   });
   return ready(guest, bootTimeoutMs);
@@ -57,9 +62,11 @@ const bootParameters = [
   'initcall_blacklist=load_system_certificate_list,init_kprobe_trace netbe.port=ttyS1',
 ].join(' ');
 
-function ownArguments(nics: readonly QemuNic[], memoryMb: number, reconnect: boolean): string[] {
+function ownArguments(options: QemuOptions): string[] {
+  const { nics = [], memoryMb = 192, maxMemoryMb, reconnect = true } = options;
+  const slots = maxMemoryMb === undefined ? '' : `,slots=4,maxmem=${maxMemoryMb}M`;
   return [
-    ...['-m', `${memoryMb}`, '-machine', 'memory-backend=mem'],
+    ...['-m', `${memoryMb}M${slots}`, '-machine', 'memory-backend=mem'],
     ...['-object', `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`],
     ...nics.flatMap((nic, i) => nicArguments(nic, i, reconnect)),
   ];
