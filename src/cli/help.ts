@@ -28,6 +28,7 @@ export function slotHelp(): string {
     `  emulation  ${emulations.join(', ')}`,
     '  backend    a device string, see below',
     ...lines(slotKeys, '  '),
+    "Every other key is the backend's; backend.KEY=value reaches one that has the name of a key above.",
   ].join('\n');
 }
 

@@ -3,8 +3,11 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { eventually } from './eventually.js';
 
 const main = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
+
+const GIVE_UP_MS = 60_000;
 
 export interface CliResult {
   status: number | null;
@@ -46,6 +49,7 @@ export class CliFolder {
 export class CliProcess {
   stdout = '';
   stderr = '';
+  #ended = false;
   readonly #closed: Promise<CliResult>;
 
   constructor(readonly child: ChildProcessWithoutNullStreams) {
@@ -55,12 +59,11 @@ export class CliProcess {
     child.stderr.on('data', (chunk) => {
       this.stderr += chunk;
     });
-    this.#closed = once(child, 'close').then(([status, signal]) => ({
-      status,
-      signal,
-      stdout: this.stdout,
-      stderr: this.stderr,
-    }));
+    this.#closed = once(child, 'close').then(([status, signal]) => {
+      this.#ended = true;
+      const { stdout, stderr } = this;
+      return { status, signal, stdout, stderr };
+    });
   }
 
   /** Waits until standard output has it. */
@@ -72,9 +75,15 @@ export class CliProcess {
     return this.#waitFor('stderr', what);
   }
 
-  end(signal?: NodeJS.Signals): Promise<CliResult> {
+  /** The end, of itself or by a signal. One that does not come fails the test: the process is killed. */
+  async end(signal?: NodeJS.Signals): Promise<CliResult> {
     if (signal) this.child.kill(signal);
-    return this.#closed;
+    const giveUp = setTimeout(() => this.child.kill('SIGKILL'), GIVE_UP_MS);
+    try {
+      return await this.#closed;
+    } finally {
+      clearTimeout(giveUp);
+    }
   }
 
   async kill(): Promise<void> {
@@ -83,15 +92,10 @@ export class CliProcess {
   }
 
   #waitFor(stream: 'stdout' | 'stderr', what: RegExp): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const look = () => {
-        if (!what.test(this[stream])) return;
-        this.child[stream].off('data', look);
-        resolve();
-      };
-      this.child[stream].on('data', look);
-      look();
-      this.#closed.then(({ status, stderr }) => reject(new Error(`ended with ${status} before ${what}: ${stderr}`)));
+    return eventually(`${what} on ${stream}`, () => {
+      if (what.test(this[stream])) return true;
+      if (this.#ended) throw new Error(`ended before it printed ${what}: ${this.stderr}`);
+      return false;
     });
   }
 }
