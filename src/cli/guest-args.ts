@@ -3,8 +3,9 @@ import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
 import type { SocketMode } from '../control/fabric-types.js';
-import { defaultMac, formatMac, nameOfSocket } from '../control/nic-spec.js';
+import { defaultMac, nameOfSocket } from '../control/nic-spec.js';
 import { NetbeError, usageError } from '../errors.js';
+import { formatMac } from '../wire/ethernet.js';
 import { clientCommand, connect, type FabricChoice, print } from './command.js';
 
 /** A NIC as its guest sees it. */

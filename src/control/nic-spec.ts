@@ -8,6 +8,7 @@ import { basename } from 'node:path';
 import { NetbeError, usageError } from '../errors.js';
 import { checkOptions, parseDevice } from '../net-backends/options.js';
 import { findBackend } from '../net-backends/registry.js';
+import { formatMac } from '../wire/ethernet.js';
 import type { Emulation, NicSpec, PatchSpec, SocketMode } from './fabric-types.js';
 
 export interface ResolvedNic {
@@ -100,10 +101,6 @@ export function parseMac(text: string): Uint8Array {
     );
   if (mac.every((octet) => octet === 0)) throw usageError(`MAC address "${text}" is all zeros`, text, remedy);
   return mac;
-}
-
-export function formatMac(mac: Uint8Array): string {
-  return Array.from(mac, (octet) => octet.toString(16).padStart(2, '0')).join(':');
 }
 
 /** bhyve's default (net_genmac): NetApp's prefix and the first three bytes of MD5("slot-func-name"). */

@@ -9,19 +9,11 @@ import { le16, setLe16 } from './bytes.js';
 import { IPV4_CHECKSUM, IPV4_SRC } from './ipv4.js';
 import { IPV6_SRC } from './ipv6.js';
 
-/** Copies and sums within one byte array: what a memory window's kernel does, or `bytesKernel`. */
+/** Copies and sums within one byte array: what a memory window's kernel does. */
 export interface FrameKernel {
   copy(dst: number, src: number, len: number): void;
   /** folded to 16 bits, not complemented; an odd last byte is padded with zero */
   sum16(off: number, len: number): number;
-}
-
-/** The same in plain TypeScript, for arrays that are not a window's. */
-export function bytesKernel(u8: Uint8Array): FrameKernel {
-  return {
-    copy: (dst, src, len) => void u8.copyWithin(dst, src, src + len),
-    sum16: (off, len) => sum16(u8, off, len),
-  };
 }
 
 /** Adds the carries back until 16 bits are left. For sums below 2^53. */
@@ -54,11 +46,6 @@ export function pseudoSumV6(u8: Uint8Array, ipOff: number, protocol: number, l4L
   let sum = (protocol << 8) + swap16(l4Len & 0xffff) + swap16(l4Len >>> 16);
   for (let at = ipOff + IPV6_SRC; at < ipOff + IPV6_SRC + 32; at += 2) sum += le16(u8, at);
   return sum;
-}
-
-/** The sum without the 16-bit word `field` that was part of it. */
-export function withoutField(sum: number, field: number): number {
-  return sum + (~field & 0xffff);
 }
 
 /**

@@ -2,45 +2,27 @@
  * Ethernet frames without frame check sequence: destination, source, EtherType (IEEE 802.3 §3.2),
  * with any VLAN tags before the EtherType that counts (IEEE 802.1Q §9.6).
  */
-import { usageError } from '../errors.js';
 import { be16 } from './bytes.js';
 
 export const ETH_HDR_LEN = 14;
-export const MAC_LEN = 6;
+const MAC_LEN = 6;
 /** bytes of a VLAN tag: TPID and TCI */
-export const VLAN_TAG_LEN = 4;
+const VLAN_TAG_LEN = 4;
 
 export const ETHERTYPE_IPV4 = 0x0800;
-export const ETHERTYPE_ARP = 0x0806;
-export const ETHERTYPE_RARP = 0x8035;
 /** 802.1Q customer tag */
-export const ETHERTYPE_VLAN = 0x8100;
+const ETHERTYPE_VLAN = 0x8100;
 /** 802.1ad service tag */
-export const ETHERTYPE_QINQ = 0x88a8;
+const ETHERTYPE_QINQ = 0x88a8;
 /** service tag of equipment older than 802.1ad */
-export const ETHERTYPE_QINQ_OLD = 0x9100;
+const ETHERTYPE_QINQ_OLD = 0x9100;
 export const ETHERTYPE_IPV6 = 0x86dd;
 
 /** More tags than any network stacks; a frame with more is opaque. */
-export const MAX_VLAN_TAGS = 4;
+const MAX_VLAN_TAGS = 4;
 
-export function isVlanTpid(etherType: number): boolean {
+function isVlanTpid(etherType: number): boolean {
   return etherType === ETHERTYPE_VLAN || etherType === ETHERTYPE_QINQ || etherType === ETHERTYPE_QINQ_OLD;
-}
-
-/** The group bit: multicast and broadcast. `off` is where the address is. */
-export function isMulticast(u8: Uint8Array, off: number): boolean {
-  return ((u8[off] as number) & 1) !== 0;
-}
-
-export function isBroadcast(u8: Uint8Array, off: number): boolean {
-  for (let i = 0; i < MAC_LEN; i++) if (u8[off + i] !== 0xff) return false;
-  return true;
-}
-
-export function isZeroMac(u8: Uint8Array, off: number): boolean {
-  for (let i = 0; i < MAC_LEN; i++) if (u8[off + i] !== 0) return false;
-  return true;
 }
 
 /**
@@ -57,19 +39,7 @@ export function etherPayloadOffset(u8: Uint8Array, off: number, len: number): nu
   return 0;
 }
 
-const MAC_PATTERN = /^[0-9a-f]{2}([:-][0-9a-f]{2}){5}$/i;
-
-/** Parses "02:00:00:00:00:01", with colons or dashes. Throws a usage error that names `subject`. */
-export function parseMac(text: string, subject?: string): Uint8Array {
-  if (!MAC_PATTERN.test(text))
-    throw usageError(
-      `"${text}" is not a MAC address`,
-      subject,
-      'Write six pairs of hexadecimal digits, for instance 02:00:00:00:00:01.',
-    );
-  return Uint8Array.from(text.split(/[:-]/), (pair) => Number.parseInt(pair, 16));
-}
-
+/** "02:00:00:00:00:01" */
 export function formatMac(u8: Uint8Array, off = 0): string {
   return Array.from(u8.subarray(off, off + MAC_LEN), (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }

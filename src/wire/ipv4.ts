@@ -12,9 +12,8 @@ export const IPV4_CHECKSUM = 10;
 /** source, then destination address */
 export const IPV4_SRC = 12;
 
-export const IPV4_FLAG_DF = 0x4000;
 export const IPV4_FLAG_MF = 0x2000;
-export const IPV4_FRAG_OFFSET_MASK = 0x1fff;
+const IPV4_FRAG_OFFSET_MASK = 0x1fff;
 
 export const IPPROTO_TCP = 6;
 export const IPPROTO_UDP = 17;

@@ -7,20 +7,20 @@
 export const IPV6_HDR_LEN = 40;
 /** payload length: of what follows the fixed header, in bytes */
 export const IPV6_PAYLOAD_LEN = 4;
-export const IPV6_NEXT_HEADER = 6;
+const IPV6_NEXT_HEADER = 6;
 /** source, then destination address */
 export const IPV6_SRC = 8;
 
-export const IPPROTO_HOPOPTS = 0;
-export const IPPROTO_ROUTING = 43;
+const IPPROTO_HOPOPTS = 0;
+const IPPROTO_ROUTING = 43;
 export const IPPROTO_FRAGMENT = 44;
-export const IPPROTO_AH = 51;
-export const IPPROTO_DSTOPTS = 60;
+const IPPROTO_AH = 51;
+const IPPROTO_DSTOPTS = 60;
 
 /** bytes of a Fragment header (§4.5) */
 export const IPV6_FRAGMENT_HDR_LEN = 8;
 /** Each header of §4 at most once, Destination Options twice (§4.1), and some to spare. */
-export const MAX_EXTENSION_HEADERS = 8;
+const MAX_EXTENSION_HEADERS = 8;
 
 export class Ipv6Headers {
   /** protocol of the first header that is not an extension */

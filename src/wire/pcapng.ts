@@ -13,7 +13,7 @@ const BLOCK_INTERFACE_DESCRIPTION = 1;
 const BLOCK_INTERFACE_STATISTICS = 5;
 const BLOCK_ENHANCED_PACKET = 6;
 const BYTE_ORDER_MAGIC = 0x1a2b3c4d;
-export const LINKTYPE_ETHERNET = 1;
+const LINKTYPE_ETHERNET = 1;
 
 const OPT_ENDOFOPT = 0;
 const SHB_USERAPPL = 4;
@@ -24,8 +24,7 @@ const EPB_FLAGS = 2;
 const ISB_IFRECV = 4;
 const ISB_IFDROP = 5;
 
-// direction bits of epb_flags
-export const DIRECTION_UNKNOWN = 0;
+// direction bits of epb_flags; 0: not known
 export const DIRECTION_INBOUND = 1;
 export const DIRECTION_OUTBOUND = 2;
 

@@ -1,9 +1,9 @@
 /** TCP (RFC 9293 §3.1): where the fields are. */
 
-export const TCP_MIN_HDR_LEN = 20;
+const TCP_MIN_HDR_LEN = 20;
 export const TCP_SEQ = 4;
 /** header length in 4-byte units (upper 4 bits), then reserved bits */
-export const TCP_DATA_OFFSET = 12;
+const TCP_DATA_OFFSET = 12;
 export const TCP_FLAGS = 13;
 export const TCP_CHECKSUM = 16;
 

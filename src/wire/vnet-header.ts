@@ -7,24 +7,17 @@
  */
 import { le16 } from './bytes.js';
 import { ETH_HDR_LEN } from './ethernet.js';
+import * as F from './virtio-features.js';
 
-/** bytes of the legacy header, without num_buffers */
-export const VNET_HDR_LEN_LEGACY = 10;
-/** bytes of the header with num_buffers: VIRTIO_F_VERSION_1 or VIRTIO_NET_F_MRG_RXBUF */
-export const VNET_HDR_LEN = 12;
-
-// offsets of the fields
-export const VNET_FLAGS = 0;
-export const VNET_GSO_TYPE = 1;
-export const VNET_HDR_LEN_FIELD = 2;
-export const VNET_GSO_SIZE = 4;
-export const VNET_CSUM_START = 6;
-export const VNET_CSUM_OFFSET = 8;
-export const VNET_NUM_BUFFERS = 10;
+// offsets of the fields; num_buffers, the last one, is the device's
+const FLAGS = 0;
+const GSO_TYPE = 1;
+const HDR_LEN = 2;
+const GSO_SIZE = 4;
+const CSUM_START = 6;
+const CSUM_OFFSET = 8;
 
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
-export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
-export const VIRTIO_NET_HDR_F_RSC_INFO = 4;
 
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
 export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;
@@ -44,15 +37,15 @@ export const OFFLOAD_ALL = 63;
 
 const offloadOfGsoType = [0, OFFLOAD_TSO4, -1, OFFLOAD_UFO, OFFLOAD_TSO6, OFFLOAD_USO] as const;
 
-/** feature bit numbers by offload (VirtIO 1.2 §5.1.3): [driver sends, driver receives] */
+/** The feature bits behind each offload: of a driver that sends such frames, and of one that receives them. */
 const featureBits: readonly (readonly [offload: number, host: bigint, guest: bigint])[] = [
-  [OFFLOAD_CSUM, 1n << 0n, 1n << 1n],
-  [OFFLOAD_TSO4, 1n << 11n, 1n << 7n],
-  [OFFLOAD_TSO6, 1n << 12n, 1n << 8n],
-  [OFFLOAD_ECN, 1n << 13n, 1n << 9n],
-  [OFFLOAD_UFO, 1n << 14n, 1n << 10n],
+  [OFFLOAD_CSUM, F.VIRTIO_NET_F_CSUM, F.VIRTIO_NET_F_GUEST_CSUM],
+  [OFFLOAD_TSO4, F.VIRTIO_NET_F_HOST_TSO4, F.VIRTIO_NET_F_GUEST_TSO4],
+  [OFFLOAD_TSO6, F.VIRTIO_NET_F_HOST_TSO6, F.VIRTIO_NET_F_GUEST_TSO6],
+  [OFFLOAD_ECN, F.VIRTIO_NET_F_HOST_ECN, F.VIRTIO_NET_F_GUEST_ECN],
+  [OFFLOAD_UFO, F.VIRTIO_NET_F_HOST_UFO, F.VIRTIO_NET_F_GUEST_UFO],
   // the receiving side has a bit for IPv4 and one for IPv6, offered together
-  [OFFLOAD_USO, 1n << 56n, (1n << 54n) | (1n << 55n)],
+  [OFFLOAD_USO, F.VIRTIO_NET_F_HOST_USO, F.VIRTIO_NET_F_GUEST_USO4 | F.VIRTIO_NET_F_GUEST_USO6],
 ];
 
 /** What a driver that accepted `features` may ask for in frames that it sends (CSUM, HOST_*). */
@@ -127,8 +120,8 @@ export const vnetFaultNames = [
  * segmented; even then it is but a hint (§5.1.6.2.2), checked for lying within the frame.
  */
 export function checkVnetHeader(u8: Uint8Array, off: number, frameLen: number, offloads: number): number {
-  const flags = u8[off + VNET_FLAGS] as number;
-  const gsoType = u8[off + VNET_GSO_TYPE] as number;
+  const flags = u8[off + FLAGS] as number;
+  const gsoType = u8[off + GSO_TYPE] as number;
   // the two bytes of nearly every frame of a driver without offloads
   if ((flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0 && gsoType === VIRTIO_NET_HDR_GSO_NONE) return VNET_OK;
 
@@ -138,12 +131,12 @@ export function checkVnetHeader(u8: Uint8Array, off: number, frameLen: number, o
   if ((neededOffloads(flags, gsoType) & ~offloads) !== 0) return VNET_NOT_NEGOTIATED;
   if ((flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) === 0) return VNET_GSO_WITHOUT_CSUM;
 
-  const csumStart = le16(u8, off + VNET_CSUM_START);
+  const csumStart = le16(u8, off + CSUM_START);
   if (csumStart < ETH_HDR_LEN || csumStart >= frameLen) return VNET_BAD_CSUM_START;
-  if (csumStart + le16(u8, off + VNET_CSUM_OFFSET) + 2 > frameLen) return VNET_BAD_CSUM_OFFSET;
+  if (csumStart + le16(u8, off + CSUM_OFFSET) + 2 > frameLen) return VNET_BAD_CSUM_OFFSET;
   if (type === VIRTIO_NET_HDR_GSO_NONE) return VNET_OK;
 
-  if (le16(u8, off + VNET_GSO_SIZE) === 0) return VNET_BAD_GSO_SIZE;
-  if (le16(u8, off + VNET_HDR_LEN_FIELD) > frameLen) return VNET_BAD_HDR_LEN;
+  if (le16(u8, off + GSO_SIZE) === 0) return VNET_BAD_GSO_SIZE;
+  if (le16(u8, off + HDR_LEN) > frameLen) return VNET_BAD_HDR_LEN;
   return VNET_OK;
 }

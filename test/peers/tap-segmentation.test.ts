@@ -8,10 +8,11 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { bytesKernel, completeChecksum } from '../../src/wire/checksum.js';
-import { formatMac, parseMac } from '../../src/wire/ethernet.js';
+import { completeChecksum } from '../../src/wire/checksum.js';
+import { formatMac } from '../../src/wire/ethernet.js';
 import { Segmenter, segmentFaultNames } from '../../src/wire/segmentation.js';
 import { checkVnetHeader, OFFLOAD_ALL, vnetFaultNames } from '../../src/wire/vnet-header.js';
+import { bytesKernel } from '../support/bytes-kernel.js';
 import { buildFrame, type FrameSpec, l4Offset, naiveSum, pattern, pseudoHeader, u32 } from '../support/frames.js';
 import {
   enterOwnNetwork,
@@ -32,7 +33,7 @@ const GSO_UDP = 3;
 const GSO_TCPV6 = 4;
 const GSO_UDP_L4 = 5;
 
-const PEER_MAC = [...parseMac('02:00:00:00:00:01')];
+const PEER_MAC = [2, 0, 0, 0, 0, 1];
 
 interface VnetFields {
   gsoType: number;

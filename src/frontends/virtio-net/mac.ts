@@ -2,12 +2,9 @@
 import { usageError } from '../../errors.js';
 import { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
+import { formatMac } from '../../wire/ethernet.js';
 
 const RARP_FRAME_LEN = 60;
-
-export function formatMac(mac: Uint8Array): string {
-  return Array.from(mac, (b) => b.toString(16).padStart(2, '0')).join(':');
-}
 
 /** Throws a usage error unless `mac` is 6 bytes, unicast and not zero (bhyve's rule). */
 export function checkMac(mac: Uint8Array): void {

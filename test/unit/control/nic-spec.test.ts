@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { duplicateError, findDuplicate, formatMac, parseMac, resolveNic } from '../../../src/control/nic-spec.js';
+import { duplicateError, findDuplicate, parseMac, resolveNic } from '../../../src/control/nic-spec.js';
+import { formatMac } from '../../../src/wire/ethernet.js';
 
 const nic = (over: object = {}) => resolveNic({ backend: 'vale0:vm1', socket: 'run/vm1.sock', ...over });
 

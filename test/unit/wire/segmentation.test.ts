@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { bytesKernel, type FrameKernel } from '../../../src/wire/checksum.js';
+import type { FrameKernel } from '../../../src/wire/checksum.js';
 import { MAX_SEGMENTS, SEG_NO_SPACE, Segmenter, segmentFaultNames } from '../../../src/wire/segmentation.js';
+import { bytesKernel } from '../../support/bytes-kernel.js';
 import { buildFrame, type FrameSpec, l4Offset, pattern } from '../../support/frames.js';
 import { naiveFragments4, naiveFragments6, naiveSegments } from '../../support/naive-segmentation.js';
 
