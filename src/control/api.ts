@@ -43,6 +43,8 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
     bodyLimit: BODY_LIMIT,
     requestTimeout: 10_000,
     forceCloseConnections: true,
+    // a HEAD of a capture would begin one that nobody ends
+    exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 128 },
   });
   const ajv = new Ajv2020({ allErrors: true, verbose: true, strict: true, keywords: [RULE] });
@@ -314,6 +316,8 @@ function toNetbeError(error: FastifyError): NetbeError {
   const status = error.statusCode ?? 500;
   if (status === 413)
     return new NetbeError(`the request body is longer than ${BODY_LIMIT} bytes`, { code: 'E2BIG', kind: 'usage' });
+  if (status === 415)
+    return usageError('the body is not JSON', 'content-type', 'Send it with content-type: application/json.');
   // Fastify's own refusals: malformed JSON, an unknown content type
   if (status < 500) return usageError(error.message);
   return new NetbeError(error.message, { code: error.code ?? 'EIO', cause: error });

@@ -133,7 +133,8 @@ test('a refusal is a problem with code, value, rule and remedy', async () => {
       assert.match(answer.type, /^application\/problem\+json/);
       assert.match(JSON.parse(answer.body).detail, detail);
     }
-    assert.equal((await raw(path, 'POST', '/v1/nics', 'a=b', 'text/csv')).status, 400);
+    assert.match((await raw(path, 'POST', '/v1/nics', 'a=b', 'text/csv')).body, /the body is not JSON/);
+    assert.equal((await raw(path, 'HEAD', '/v1/nics/vm1/capture')).status, 404);
     assert.equal((await raw(path, 'GET', '/v2/nics')).status, 404);
     assert.equal((await raw(path, 'DELETE', '/v1/nics/vm9')).status, 404);
   });
