@@ -9,6 +9,7 @@
 import { setImmediate as nodeTurn } from 'node:timers/promises';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { Log } from '../engine/runtime.js';
+import { closeAio } from '../sys/aio.js';
 import { setThreadName } from '../sys/process.js';
 import { loadBackendModule } from './backend-modules.js';
 import { FabricCore } from './fabric-core.js';
@@ -80,6 +81,7 @@ function endOfSteps(): void {
 
 function close(core: FabricCore): void {
   core.close();
+  closeAio();
   Atomics.store(control, THREAD_CLOSED, 1);
   Atomics.notify(control, THREAD_CLOSED);
 }

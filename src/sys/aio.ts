@@ -17,6 +17,7 @@ const syscallC = libc.func(
 // asm/unistd.h: x86-64 has numbers of its own, arm64 the generic ones
 const x64 = process.arch === 'x64';
 const IO_SETUP = x64 ? 206 : 0;
+const IO_DESTROY = x64 ? 207 : 1;
 const IO_SUBMIT = x64 ? 209 : 2;
 const IO_GETEVENTS = x64 ? 208 : 4;
 
@@ -44,6 +45,13 @@ const events = new NativeBuffer(CAPACITY * IO_EVENT_BYTES);
 function setUp(): void {
   const out = new NativeBuffer(8);
   context = syscallC(IO_SETUP, CAPACITY, out.addr, 0, 0, 0) === 0 ? out.getU64(0) : -1;
+}
+
+/** Gives the context of this thread back: for a thread that ends, since the kernel keeps it for the process. */
+export function closeAio(): void {
+  if (context > 0) syscallC(IO_DESTROY, context, 0, 0, 0, 0);
+  context = 0;
+  unreaped = 0;
 }
 
 /** A request, made once, that signals one eventfd. The descriptor stays the caller's. */

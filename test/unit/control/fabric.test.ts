@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, lstatSync, readdirSync } from 'node:fs';
+import { existsSync, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -320,6 +320,23 @@ test("a fabric in the caller's thread carries traffic, and lets the caller go on
     await once(child, 'close');
   }
   assert.equal(openFdCount(), before);
+});
+
+test('a fabric of strict memory gives back what it asks of the kernel for signals', async (t) => {
+  const contexts = (): number => readFileSync('/proc/self/maps', 'utf8').split('[aio]').length - 1;
+  const dir = tempDir(t);
+  const before = contexts();
+  for (let i = 0; i < 3; i++) {
+    const fabric = await startFabric(t, { strictMemory: true });
+    await fabric.addNic({ backend: 'vale0:a', socket: join(dir, 'a.sock') });
+    const guest = VhostUserGuest.connect(join(dir, 'a.sock'), sleepStep);
+    guest.transmit(etherFrame(0xff, 1));
+    stepUntil(sleepStep, () => fabric.counters().a?.interrupts === 1, 'the guest is signalled');
+    assert.equal(guest.interrupts(1), 1);
+    await fabric.close();
+    guest.close();
+  }
+  assert.equal(contexts(), before);
 });
 
 test('a fabric that is closed while guests send closes at once; they see the end of the connection', async (t) => {
