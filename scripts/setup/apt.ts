@@ -148,7 +148,7 @@ export class PrivateApt {
     if (status === 0) return stdout;
     const said = stderr.trim().split('\n').slice(-6).join('\n  ');
     throw cannotFetch(
-      `${command} ${args[args[0]?.startsWith('-') ? 1 : 0]} failed:\n  ${said || status}`,
+      `${command} ${args.find((arg) => !arg.startsWith('-'))} failed:\n  ${said || status}`,
       'Check that this machine reaches its Debian mirror (NETBE_DEBIAN_MIRROR names another one), then run the set-up again: it goes on where it stopped.',
     );
   }

@@ -71,11 +71,14 @@ describe('a fabric restarted under running guests', { timeout: 240_000 }, () => 
   }
 
   it('takes a user-mode-linux guest that comes after the restart', async () => {
-    const uml = await startUml({ name: 'uml', nics: [guestNic(nics, 'uml')] });
+    const printed = await fabric.netbe('uml-args', 'uml');
+    const uml = await startUml({ name: 'uml', netbeArgs: printed.trim().split(' ') });
     guests.push(uml);
     await configure(uml, 'eth0', { address: '10.0.0.3/24' });
     await waitForPing(uml, '10.0.0.1');
     assert.ok((await iperf(b, uml, '10.0.0.3', { seconds: 1 })).bytes > 1_000_000);
+    assert.match(await fabric.netbe('ports'), new RegExp(`^uml +vale0:uml +up +running \\(pid ${uml.pid}\\)`, 'm'));
+    assert.match(await fabric.netbe('show', 'a'), /02:00:00:00:00:01/);
   });
 
   it('goes on serving when guests come and go', async () => {

@@ -8,13 +8,15 @@ export interface UmlOptions {
   nics?: readonly GuestNic[];
   memoryMb?: number;
   bootTimeoutMs?: number;
+  /** arguments for the NICs, as `netbe uml-args` prints them, instead of `nics` */
+  netbeArgs?: readonly string[];
 }
 
 const VIRTIO_ID_NET = 1;
 
 /** Boots; resolves when the guest takes commands. Its NICs are eth0, eth1, … in the order given. */
 export async function startUml(options: UmlOptions = {}): Promise<Guest> {
-  const { name = 'uml', nics = [], memoryMb = 128, bootTimeoutMs = 60_000 } = options;
+  const { name = 'uml', nics = [], memoryMb = 128, bootTimeoutMs = 60_000, netbeArgs } = options;
   const { kernel, initrd } = bootImage('uml');
   const dir = guestDir();
   const guest = new Guest({
@@ -31,7 +33,7 @@ export async function startUml(options: UmlOptions = {}): Promise<Guest> {
       'ssl0=fd:3',
       `uml_dir=${dir}`,
       `umid=${name}`,
-      ...nics.map((nic) => `virtio_uml.device=${nic.socket}:${VIRTIO_ID_NET}`),
+      ...(netbeArgs ?? nics.map((nic) => `virtio_uml.device=${nic.socket}:${VIRTIO_ID_NET}`)),
       'netbe.port=ttyS0',
     ],
     env: { TMPDIR: memoryDir(memoryMb, dir) },
