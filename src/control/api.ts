@@ -90,6 +90,7 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
   await app.register(async (routes) => {
     fabricRoutes(routes, fabric, identity);
     nicRoutes(routes, fabric);
+    oneNicRoutes(routes, fabric);
     patchRoutes(routes, fabric);
   });
   app.server.maxConnections = MAX_CONNECTIONS;
@@ -179,6 +180,9 @@ function nicRoutes(app: FastifyInstance, fabric: FabricControl): void {
       return reply.code(201).header('location', `/v1/nics/${nic.name}`).send(nic);
     },
   });
+}
+
+function oneNicRoutes(app: FastifyInstance, fabric: FabricControl): void {
   app.route<{ Params: { name: string } }>({
     method: 'GET',
     url: '/v1/nics/:name',

@@ -146,6 +146,25 @@ test('run --log-json: standard error is JSON lines, standard output empty', asyn
   assert.deepEqual(Object.keys(ready.sockets), ['vm1', 'vm2']);
 });
 
+test('run: a second Ctrl-C does not wait for what does not close', async (t) => {
+  const cli = folder(t);
+  const sink =
+    'vnetHdrLen: 0, send: (iov) => iov.total, flush() {}, peekRecvLen: () => 0, recv: () => 0, rxDiscard: () => 0';
+  const rest = 'recvEnable() {}, recvDisable() {}, getCap: () => 0n, setCap: () => false, close() { for (;;); }';
+  writeFileSync(
+    join(cli.dir, 'stuck.mjs'),
+    `export const backend = { prefix: 'stuck', summary: '', example: 'stuck0', options: [], needsReceive: false,
+      open: ({ device: name }) => ({ name, ${sink}, ${rest} }) };`,
+  );
+  const fabric = await cli.fabric('run', '--backend', 'stuck.mjs', '-s', '2,virtio-net,stuck0,socket=a.sock');
+  fabric.child.kill('SIGINT');
+  await fabric.complains(/stopping/);
+  const { status, stderr } = await fabric.end('SIGINT');
+  assert.equal(status, 1);
+  assert.match(stderr, /netbe: stopped at once\n$/);
+  assert.deepEqual(sockets(cli.dir), []);
+});
+
 test('run: goes on when nobody reads its output any more', async (t) => {
   const cli = folder(t);
   const fabric = await cli.fabric('run', ...twoNics);
