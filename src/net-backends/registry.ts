@@ -7,9 +7,19 @@ import type { NetBackend, NetBackendType, ReceiveCallback } from './net-backend.
 import { netmapBackend } from './netmap.js';
 import { checkOptions, parseDevice } from './options.js';
 import { streamBackend } from './stream.js';
+import { tapBackend } from './tap.js';
 import { valeBackend } from './vale.js';
+import { vmnetBackend } from './vmnet.js';
 
-const types: NetBackendType[] = [valeBackend, netmapBackend, streamBackend, dgramBackend, loopbackBackend];
+const types: NetBackendType[] = [
+  valeBackend,
+  tapBackend,
+  vmnetBackend,
+  netmapBackend,
+  streamBackend,
+  dgramBackend,
+  loopbackBackend,
+];
 
 /** Every backend there is: help, documentation and the conformance suite are made from it. */
 export const netBackends: readonly NetBackendType[] = types;

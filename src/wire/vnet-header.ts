@@ -140,3 +140,12 @@ export function checkVnetHeader(u8: Uint8Array, off: number, frameLen: number, o
   if (le16(u8, off + HDR_LEN) > frameLen) return VNET_BAD_HDR_LEN;
   return VNET_OK;
 }
+
+/**
+ * The first word of a checked header (flags, GSO type, hdr_len, as they lie in memory) as it may be passed on.
+ * Of the flags only NEEDS_CSUM is a driver's to set, and hdr_len means nothing unless the frame is to
+ * be segmented: whoever believes it then must not be told the guest's number.
+ */
+export function forwardedHeaderWord(word: number): number {
+  return word & ((word & 0xff00) === 0 ? 0xff01 : ~0xfe);
+}

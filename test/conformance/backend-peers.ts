@@ -187,21 +187,23 @@ const MAX_UDP_PAYLOAD = 65507;
 
 let quietNetwork = false;
 
-/** A network namespace in which the kernel sends nothing of its own accord. True the first time. */
-function enterQuietNetwork(): boolean {
-  if (quietNetwork) return false;
+/** A network namespace in which the kernel sends nothing of its own accord. */
+function enterQuietNetwork(): void {
+  if (quietNetwork) return;
   quietNetwork = true;
   enterOwnNetwork();
   writeFileSync('/proc/sys/net/ipv6/conf/default/disable_ipv6', '1');
-  return true;
 }
 
 const VETH_MTU = 65535;
+let vethMade = false;
 
 /** One end of a veth, with the other seen through a packet socket. */
 function netmap(mode: string): OpenUnderTest {
   return (runtime, onReceive) => {
-    if (enterQuietNetwork()) {
+    enterQuietNetwork();
+    if (!vethMade) {
+      vethMade = true;
       ip(`link add nm0 mtu ${VETH_MTU} type veth peer name nm1 mtu ${VETH_MTU}`);
       ip('link set nm0 up');
       ip('link set nm1 up');
@@ -240,6 +242,34 @@ function netmap(mode: string): OpenUnderTest {
   };
 }
 
+/** The host at the other end of a tap, seen through a packet socket on its interface. */
+function tap(device: string, io: string): OpenUnderTest {
+  return (runtime, onReceive) => {
+    enterQuietNetwork();
+    const backend = openBackend(runtime, `${device},io=${io},mtu=65521`, onReceive, 'test');
+    const host = new PacketSocket(device);
+    return {
+      backend,
+      // MTU and Ethernet header
+      maxFrameLen: 65521 + 14,
+      inject(frame) {
+        host.send(frame);
+        // the fabric's turns: hear of it, then poll
+        for (let i = 0; i < 3; i++) runtime.loop.step(0);
+      },
+      sent() {
+        const out: Uint8Array[] = [];
+        for (let frame = host.receive(); frame !== undefined; frame = host.receive()) out.push(frame);
+        return out;
+      },
+      close() {
+        host.close();
+        backend.close();
+      },
+    };
+  };
+}
+
 export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   vale: withPeer('vale0:test', 'vale0:peer'),
   stream: withPeer(`stream0,addr=unix:${dir}/s,mode=client,reconnect-ms=10`, `stream1,addr=unix:${dir}/s`, serveEvents),
@@ -254,6 +284,10 @@ export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   'netmap, xdp-native': netmap('xdp-native'),
   'netmap, xdp-generic': netmap('xdp-generic'),
   'netmap, packet': netmap('packet'),
+  'tap, io_uring': tap('tap0', 'io_uring'),
+  'tap, readv': tap('tap0', 'readv'),
+  'vmnet, io_uring': tap('vmnet0', 'io_uring'),
+  'vmnet, readv': tap('vmnet0', 'readv'),
 };
 
 /** Openings in the test of leaks, where a hundred take too long: the kernel waits for its readers at each. */
@@ -262,6 +296,8 @@ export const openingsOf: Readonly<Record<string, number>> = { netmap: 10 };
 /** Backends that cannot be tested here, and why. */
 export const backendsUnavailable: Readonly<Record<string, string | false>> = {
   netmap: tapsUnavailable,
+  tap: tapsUnavailable,
+  vmnet: tapsUnavailable,
 };
 
 registerBackend(ownBackend);

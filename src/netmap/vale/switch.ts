@@ -13,10 +13,10 @@ import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { Burst } from '../../memory/burst.js';
 import { copyPieces } from '../../memory/copy.js';
-import { Iovec, iovecSkip } from '../../memory/iovec.js';
+import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
-import { checkVnetHeader, neededOffloads } from '../../wire/vnet-header.js';
+import { checkVnetHeader, forwardedHeaderWord, neededOffloads } from '../../wire/vnet-header.js';
 import { BATCH_FRAMES, FrameBatch } from './batch.js';
 import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
@@ -187,8 +187,7 @@ export class ValeSwitch {
           port.counters.values[VNET_DROPS + verdict]!++;
           return iov.total;
         }
-        // of the flags only NEEDS_CSUM is a driver's to set
-        hdr0 &= ~0xfe;
+        hdr0 = forwardedHeaderWord(hdr0);
         hdr1 = this.#headerWords[1]!;
         hdr2 = this.#headerWords[2]! & 0xffff;
         needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
@@ -362,15 +361,7 @@ export class ValeSwitch {
       words[2] = i32[w + 2]!;
       return;
     }
-    let k = 0;
-    let at = 0;
-    for (let i = 0; i < hdrLen; i++) {
-      while (at === iov.len[k]!) {
-        k++;
-        at = 0;
-      }
-      this.#header[i] = windows[iov.win[k]!]!.u8[iov.off[k]! + at++]!;
-    }
+    iovecRead(this.#pool, iov, hdrLen, this.#header);
   }
 
   /** Copies both addresses of frame `i` to #addresses. */
