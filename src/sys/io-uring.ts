@@ -27,6 +27,7 @@ export const IORING_OP_WRITEV = 2;
 export const IORING_OP_ASYNC_CANCEL = 14;
 export const IORING_OP_READ_MULTISHOT = 49;
 const IORING_SETUP_SUBMIT_ALL = 1 << 7;
+const IORING_SETUP_COOP_TASKRUN = 1 << 8;
 const IORING_SETUP_SINGLE_ISSUER = 1 << 12;
 const IORING_SETUP_DEFER_TASKRUN = 1 << 13;
 const IORING_FEAT_SINGLE_MMAP = 1;
@@ -46,12 +47,21 @@ const IORING_OFF_SQ_RING = 0;
 const IORING_OFF_SQES = 0x10000000;
 const MAP_POPULATE = 0x8000;
 
+/**
+ * When the kernel does what is due for requests that wait (for instance reads when data comes):
+ * deferred: only in enter(), and `fd` does not tell; cooperative: in any system call of the thread.
+ */
+export type TaskRun = 'deferred' | 'cooperative';
+
 // The newest first: what a kernel does not know it refuses with EINVAL.
-const SETUP_FLAGS = [
-  IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-  IORING_SETUP_SUBMIT_ALL,
-  0,
-];
+const SETUP_FLAGS: Readonly<Record<TaskRun, readonly number[]>> = {
+  deferred: [
+    IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+    IORING_SETUP_SUBMIT_ALL,
+    0,
+  ],
+  cooperative: [IORING_SETUP_SUBMIT_ALL | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_COOP_TASKRUN, 0],
+};
 
 // struct io_uring_params, in 32-bit words
 const PARAMS_BYTES = 120;
@@ -92,8 +102,8 @@ class SharedMapping {
   }
 }
 
-function setup(entries: number): { fd: Fd; params: NativeBuffer } {
-  for (const flags of SETUP_FLAGS) {
+function setup(entries: number, taskRun: TaskRun): { fd: Fd; params: NativeBuffer } {
+  for (const flags of SETUP_FLAGS[taskRun]) {
     const params = new NativeBuffer(PARAMS_BYTES);
     params.u32[FLAGS] = flags;
     const fd = syscallC(NR_SETUP, entries, params.addr, 0, 0, 0, 0);
@@ -133,8 +143,8 @@ export class IoUring {
   #closed = false;
 
   /** Throws NetbeError where io_uring is missing or forbidden: ENOSYS, EPERM, ENOMEM. */
-  constructor(entries: number) {
-    const { fd, params } = setup(entries);
+  constructor(entries: number, taskRun: TaskRun) {
+    const { fd, params } = setup(entries, taskRun);
     this.#fd = fd;
     const p = params.u32;
     this.entries = p[SQ_ENTRIES] as number;
@@ -203,7 +213,7 @@ export class IoUring {
     return syscallC(NR_REGISTER, this.#fd.number, IORING_REGISTER_PBUF_RING, arg.addr, 1, 0, 0) >= 0;
   }
 
-  /** Readable when completions wait. */
+  /** Readable when completions wait (of a cooperative ring). */
   get fd(): number {
     return this.#fd.number;
   }

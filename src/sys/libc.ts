@@ -18,6 +18,10 @@ const nameOfErrno = new Map<number, string>(Object.entries(E).map(([name, n]) =>
 nameOfErrno.set(E.EAGAIN, 'EAGAIN');
 nameOfErrno.set(E.EOPNOTSUPP, 'EOPNOTSUPP');
 
+/** "File descriptor in bad state" (asm-generic/errno.h); Node does not list it */
+export const EBADFD = 77;
+nameOfErrno.set(EBADFD, 'EBADFD');
+
 /** errno of the last call of this thread that failed */
 export function errno(): number {
   return koffi.errno();

@@ -1,5 +1,5 @@
 /** Counters of a tap. tx is what the backend's user sends to the host, rx what the host sends to it. */
-import { E } from '../../sys/libc.js';
+import { E, EBADFD } from '../../sys/libc.js';
 import { vnetFaultNames } from '../../wire/vnet-header.js';
 
 const txVnetDrops = vnetFaultNames.slice(1).map((name) => `tx_drop_${name}` as const);
@@ -30,9 +30,7 @@ export const T = Object.fromEntries(ownNames.map((name, i) => [name, i])) as Rec
 export const TX_VNET_DROPS = ownNames.length - 1;
 export const RX_VNET_DROPS = TX_VNET_DROPS + txVnetDrops.length;
 
-// as drivers/net/tun.c returns them
-/** the descriptor's interface has been deleted */
-export const EBADFD = 77;
+// as drivers/net/tun.c returns them; EBADFD: the interface has been deleted
 const { EIO, EINVAL, EAGAIN, ENOMEM, ENOBUFS } = E;
 
 /** Counter for a frame whose writing failed with this error number. */

@@ -75,7 +75,9 @@ export class Interface {
 
   #heard(link: LinkInfo, deleted: boolean): void {
     if (this.state === 'gone') {
-      if (!deleted && link.name === this.link.name) this.#owner.onReappeared(link.name);
+      // news may be older than the deletion: to attach to what is not there would make it
+      if (!deleted && link.name === this.link.name && getLink(link.name) !== undefined)
+        this.#owner.onReappeared(link.name);
       return;
     }
     if (link.index !== this.link.index) return;

@@ -1,8 +1,7 @@
 /** Frames by read(2) and writev(2), a call for each. */
 import { readAt } from '../../sys/fd.js';
 import { IOVEC_BYTES, writevAt } from '../../sys/iovec-io.js';
-import { E } from '../../sys/libc.js';
-import { EBADFD } from './counters.js';
+import { E, EBADFD } from '../../sys/libc.js';
 import { BATCH, type ReadBuffers, type TapReader, type TapWriter, type WriteBatch } from './io.js';
 
 const { EAGAIN, EINTR } = E;

@@ -12,11 +12,12 @@ import { copyPieces } from '../../memory/copy.js';
 import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 import { UIO_MAXIOV } from '../../sys/iovec-io.js';
+import { EBADFD } from '../../sys/libc.js';
 import { NativeBuffer } from '../../sys/native-buffer.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, forwardedHeaderWord, VNET_HDR_LEN } from '../../wire/vnet-header.js';
 import { MAX_FRAME_LEN, type VnetHdrLen } from '../net-backend.js';
-import { EBADFD, T, TX_VNET_DROPS, writeErrorCounter } from './counters.js';
+import { T, TX_VNET_DROPS, writeErrorCounter } from './counters.js';
 import { BATCH, type TapWriter, type WriteBatch } from './io.js';
 
 /** Frames up to this length are copied behind their header. */

@@ -16,8 +16,7 @@ import {
   IoUring,
 } from '../../sys/io-uring.js';
 import { IOVEC_BYTES } from '../../sys/iovec-io.js';
-import { E } from '../../sys/libc.js';
-import { EBADFD } from './counters.js';
+import { E, EBADFD } from '../../sys/libc.js';
 import { BATCH, type ReadBuffers, type TapReader, type TapWriter, type WriteBatch } from './io.js';
 
 const { EIO, ECANCELED, ENOBUFS, EAGAIN, EINTR } = E;
@@ -33,7 +32,7 @@ export class UringWriter implements TapWriter {
   readonly #done = new Uint8Array(BATCH);
 
   constructor(fd: number) {
-    this.#ring = new IoUring(BATCH);
+    this.#ring = new IoUring(BATCH, 'deferred');
     this.#file = this.#ring.registerFiles([fd]) ? 0 : fd;
   }
 
@@ -122,7 +121,7 @@ export class UringReader implements TapReader {
     this.#bufferRing = pool.mapAnonymous(BUFFER_RING_BYTES);
     let ring: IoUring | undefined;
     try {
-      ring = new IoUring(BATCH);
+      ring = new IoUring(BATCH, 'cooperative');
       if (!ring.supports([IORING_OP_READ_MULTISHOT]) || !ring.registerBufferRing(this.#bufferRing.addr, BATCH))
         throw new NetbeError('io_uring of this kernel has no reads that stay posted (before Linux 6.7)', {
           code: 'ENOSYS',
