@@ -162,8 +162,8 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
     ],
   },
   'a backend that there is not': {
-    text: ['nics:', '  - socket: vm1.sock', '    backend: tap0'],
-    says: ['fabric.yaml:3:14: no backend for device "tap0"', '  3 |     backend: tap0', '    |              ^~~~'],
+    text: ['nics:', '  - socket: vm1.sock', '    backend: lan0'],
+    says: ['fabric.yaml:3:14: no backend for device "lan0"', '  3 |     backend: lan0', '    |              ^~~~'],
   },
   'an option that the backend does not have': {
     text: [...nic, '    backendOptions: { slot: "1" }'],
@@ -174,8 +174,8 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
     ],
   },
   'an end of a patch that there is not': {
-    text: ['nics: []', 'patches:', '  - a: vale0:up', '    b: tap9'],
-    says: ['fabric.yaml:4:8: no backend for device "tap9"', '  4 |     b: tap9', '    |        ^~~~'],
+    text: ['nics: []', 'patches:', '  - a: vale0:up', '    b: lan9'],
+    says: ['fabric.yaml:4:8: no backend for device "lan9"', '  4 |     b: lan9', '    |        ^~~~'],
   },
   'a patch given twice': {
     text: ['nics: []', 'patches:', '  - { a: vale0:x, b: vale1:x }', '  - { a: vale0:x, b: vale1:x }'],
