@@ -9,6 +9,9 @@ import { le16 } from './bytes.js';
 import { ETH_HDR_LEN } from './ethernet.js';
 import * as F from './virtio-features.js';
 
+/** bytes of the header with num_buffers; before VIRTIO_F_VERSION_1, and without VIRTIO_NET_F_MRG_RXBUF, it is 10 */
+export const VNET_HDR_LEN = 12;
+
 // offsets of the fields; num_buffers, the last one, is the device's
 const FLAGS = 0;
 const GSO_TYPE = 1;
@@ -18,6 +21,7 @@ const CSUM_START = 6;
 const CSUM_OFFSET = 8;
 
 export const VIRTIO_NET_HDR_F_NEEDS_CSUM = 1;
+export const VIRTIO_NET_HDR_F_DATA_VALID = 2;
 
 export const VIRTIO_NET_HDR_GSO_NONE = 0;
 export const VIRTIO_NET_HDR_GSO_TCPV4 = 1;

@@ -1,7 +1,6 @@
 /** The options of tap and vmnet, and the interface that a device string names. */
 import { usageError } from '../../errors.js';
 import { IFNAMSIZ } from '../../sys/tun.js';
-import { parseMac } from '../../wire/ethernet.js';
 import type { BackendOption } from '../net-backend.js';
 import { integerOption } from '../options.js';
 import type { IoWay } from './io.js';
@@ -81,8 +80,8 @@ export function parseTapOptions(prefix: string, device: string, options: Readonl
 
 function macOption(text: string | undefined): Uint8Array | undefined {
   if (text === undefined) return undefined;
-  const mac = /^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text) ? parseMac(text) : undefined;
-  if (mac === undefined || (mac[0]! & 1) !== 0 || mac.every((b) => b === 0))
+  const mac = Uint8Array.from(text.split(':'), (octet) => Number.parseInt(octet, 16));
+  if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text) || (mac[0]! & 1) !== 0 || mac.every((b) => b === 0))
     throw usageError(
       `mac=${text} is no address of an interface: six bytes, not multicast, not all zero`,
       `mac=${text}`,
