@@ -38,6 +38,8 @@ import { choiceOption, integerOption } from './options.js';
 
 /** milliseconds until frames are offered again that the kernel would not take */
 const RETRY_MS = 1;
+/** frames handed over in one call of poll() */
+const BURST = 256;
 
 const MODE: BackendOption = {
   name: 'mode',
@@ -90,8 +92,10 @@ class NetmapIf implements NetBackend, Pollable {
   #link: LinkState;
   #enabled = false;
   #closed = false;
-  /** frames taken by the user since the poll began */
+  /** frames taken by the user since it was called back */
   #taken = 0;
+  /** how many it may take before other ports get their turn */
+  #burst = Number.POSITIVE_INFINITY;
   #countedSec = 0;
 
   constructor(
@@ -163,12 +167,12 @@ class NetmapIf implements NetBackend, Pollable {
   // ---- receive ----
 
   peekRecvLen(): number {
-    return !this.#closed && this.#rx.next() ? this.#rx.len + this.vnetHdrLen : 0;
+    return !this.#closed && this.#taken < this.#burst && this.#rx.next() ? this.#rx.len + this.vnetHdrLen : 0;
   }
 
   recv(iov: Iovec): number {
     const rx = this.#rx;
-    if (this.#closed || !rx.next()) return 0;
+    if (this.peekRecvLen() === 0) return 0;
     const hdrLen = this.vnetHdrLen;
     const { len, pieces } = rx;
     this.#taken++;
@@ -202,7 +206,7 @@ class NetmapIf implements NetBackend, Pollable {
   recvEnable(): void {
     if (this.#closed) return;
     this.#enabled = true;
-    if (this.#rx.next()) this.#onReceive?.();
+    this.#callBack();
     this.#runtime.loop.activate(this);
   }
 
@@ -216,8 +220,16 @@ class NetmapIf implements NetBackend, Pollable {
   poll(): number {
     if (!this.#enabled) return 0;
     if (this.#runtime.loop.nowSec !== this.#countedSec) this.#countKernelDrops();
+    return this.#callBack();
+  }
+
+  /** One burst: an interface that fills its ring faster than frames are taken must not keep the fabric for itself. */
+  #callBack(): number {
+    const before = this.#burst;
     this.#taken = 0;
+    this.#burst = BURST;
     if (this.#rx.next()) this.#onReceive?.();
+    this.#burst = before;
     return this.#taken;
   }
 
