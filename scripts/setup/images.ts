@@ -51,7 +51,8 @@ function built(name: string, inputs: readonly string[], build: () => Buffer): st
   const file = join(imagesDir(), `${name}-${hashOf(buildVersion, ...inputs)}`);
   if (existsSync(file)) return file;
   mkdirSync(imagesDir(), { recursive: true });
-  for (const old of readdirSync(imagesDir())) if (old.startsWith(`${name}-`)) rmSync(join(imagesDir(), old), { force: true });
+  for (const old of readdirSync(imagesDir()))
+    if (old.startsWith(`${name}-`)) rmSync(join(imagesDir(), old), { force: true });
   publishFile(file, build());
   return file;
 }
