@@ -16,6 +16,7 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from '../../src/frontends/virtio-net/virtqueue.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
+import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import * as F from '../../src/wire/virtio-features.js';
@@ -53,7 +54,8 @@ class VirtqueueTarget implements FuzzTarget {
   readonly #runtime: TestRuntime = testRuntime();
   readonly #errors: unknown[] = [];
   readonly #memory: GuestMemory;
-  readonly #device: VirtioNet;
+  /** the hostile one's NIC: on the switch, on a backend without bursts, on one without headers */
+  readonly #devices: readonly VirtioNet[];
   readonly #good: readonly [TestGuest, TestGuest];
   readonly #main: Uint8Array;
   readonly #canaries: readonly Uint8Array[];
@@ -80,24 +82,35 @@ class VirtqueueTarget implements FuzzTarget {
     for (const canary of this.#canaries) canary.fill(FILL);
     const guest = (n: number) =>
       new TestGuest(runtime, { backend: `vale0:vm${n}`, name: `vm${n}`, mac: Uint8Array.of(2, 0, 0, 0, 0, n) });
-    this.#device = new VirtioNet({
-      runtime,
-      name: 'vm1',
-      mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
-      openBackend: (onReceive) => openBackend(runtime, 'vale0:vm1', onReceive, 'vm1'),
-    });
+    const nic = (name: string, backend: string, change: (backend: NetBackend) => void = () => {}) =>
+      new VirtioNet({
+        runtime,
+        name,
+        mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
+        openBackend: (onReceive) => {
+          const opened = openBackend(runtime, backend, onReceive, name);
+          change(opened);
+          return opened;
+        },
+      });
+    const withoutHeader = (backend: NetBackend) => {
+      backend.getCap = () => 0n;
+      backend.setCap = () => false;
+    };
+    this.#devices = [nic('vm1', 'vale0:vm1'), nic('vm4', 'loopback0'), nic('vm5', 'loopback1', withoutHeader)];
     this.#good = [guest(2), guest(3)];
     this.#checkTraffic();
   }
 
   run(input: Decisions): void {
-    const driver = new HostileDriver(input, this.#device, this.#memory, this.#main);
+    const device = this.#devices[Math.max(0, input.below(8) - 5)]!;
+    const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
       step: () => this.#runtime.loop.step(0),
       receive: (frame) => void this.#good[0].send(frame),
     };
     driver.run();
-    this.#device.reset();
+    device.reset();
     driver.check();
     for (const canary of this.#canaries)
       assert.ok(
@@ -110,7 +123,7 @@ class VirtqueueTarget implements FuzzTarget {
   }
 
   close(): void {
-    this.#device.close();
+    for (const device of this.#devices) device.close();
     this.#memory.close();
     for (const guest of this.#good) guest.close();
     this.#runtime.close();
@@ -228,7 +241,26 @@ class HostileDriver {
 
   #restart(queue: number): void {
     this.#device.stopQueue(queue);
+    if (this.#in.oneIn(8)) this.#startAnywhere(queue);
     this.#start(queue);
+  }
+
+  /** A ring whose parts lie anywhere, on top of each other, across the end of memory. */
+  #startAnywhere(queue: number): void {
+    const d = this.#in;
+    this.#blurred = true;
+    const at = () =>
+      USER + d.pick([d.below(MAIN_SIZE), d.below(MAIN_SIZE / 16) * 16, MAIN_SIZE - 2 * d.below(32), 2 ** 40]);
+    this.#device.setQueueAddresses(queue, { descUser: at(), availUser: at(), usedUser: at() });
+    try {
+      this.#device.startQueue(queue);
+    } catch {
+      return; // refused, as most are
+    }
+    this.#device.enableQueue(queue, true);
+    this.#device.kick(queue);
+    this.around.step();
+    this.#device.stopQueue(queue);
   }
 
   #availOf(queue: number): number {
