@@ -12,9 +12,10 @@ import { guestTcp } from './guest-tcp.js';
 import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
+import { tap } from './tap.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
-const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling];
+const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling, tap];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
 
