@@ -8,7 +8,7 @@
 import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
 import type { Pollable } from '../engine/poll-loop.js';
 import type { Runtime } from '../engine/runtime.js';
-import { usageError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
 import { copyPieces } from '../memory/copy.js';
 import { type Iovec, iovecWrite } from '../memory/iovec.js';
 import { Closer } from '../netmap/host/attach.js';
@@ -338,6 +338,13 @@ function open(request: BackendOpen): NetBackend {
   const { device, options } = request;
   const names = interfaceNames();
   const { ifname } = parsePortName(device, (name) => names.includes(name));
+  if (request.runtime.counters.directory().some(({ subject }) => subject === device))
+    throw new NetbeError(`${device} is open already: an interface has one user`, {
+      code: 'EBUSY',
+      kind: 'usage',
+      subject: device,
+      remedy: 'To share it, join it to a switch: patch it to a port such as vale0:up.',
+    });
   const info = netdevInfo(ifname);
   const slots = integerOption(RING, options, 64, 4096);
   if ((slots & (slots - 1)) !== 0) throw usageError(`ring=${slots} is no power of two`, `ring=${slots}`);

@@ -59,6 +59,8 @@ export function openHostPort(pool: WindowPool, info: NetdevInfo, options: HostPo
     } catch (error) {
       closer.close();
       const explained = explain(error, info, mode);
+      // somebody else has it: a mode that can be opened all the same would see nothing
+      if (explained.code === 'EBUSY' || explained.code === 'EEXIST') throw explained;
       errors.push(explained);
       passedOver.push({ mode, why: explained.message });
     }
@@ -86,7 +88,7 @@ function openMode(
     } catch (error) {
       last = error;
       // only what another attempt would do differently
-      if (!(error instanceof NetbeError) || !['EINVAL', 'EOPNOTSUPP', 'ENOTSUP'].includes(error.code)) throw error;
+      if (!(error instanceof NetbeError) || !['EINVAL', 'EOPNOTSUPP', 'ERANGE'].includes(error.code)) throw error;
     }
   }
   throw last;
@@ -108,13 +110,8 @@ function attempts(info: NetdevInfo, options: HostPortOptions, mode: HostMode): X
   const whole = { chunkSize: fits(SMALL_CHUNK) ? SMALL_CHUNK : LARGE_CHUNK, scatter: false };
   const scattered = { chunkSize: LARGE_CHUNK, scatter: true };
   // behind the driver frames may be many segments in one, whatever the MTU
-  const shapes = native
-    ? fits(LARGE_CHUNK)
-      ? [whole]
-      : [scattered]
-    : fits(LARGE_CHUNK)
-      ? [scattered, whole]
-      : [scattered];
+  // in the driver the peer's MTU may forbid whole frames (veth)
+  const shapes = !fits(LARGE_CHUNK) ? [scattered] : native ? [whole, scattered] : [scattered, whole];
   return zeroCopies.flatMap((zeroCopy) => shapes.map((shape) => ({ ...base, ...shape, zeroCopy })));
 }
 
@@ -154,10 +151,10 @@ function explain(error: unknown, info: NetdevInfo, mode: HostMode): NetbeError {
     case 'EBUSY':
     case 'EEXIST':
       if (error.syscall === 'bind')
-        return say('the queue is taken by another AF_XDP socket', 'Stop its owner, or use mode=packet.');
+        return say('the queue is taken by another AF_XDP socket', 'Stop the program that has it.');
       return say(
         'another XDP program is attached to it',
-        `See "ip link show dev ${name}"; "ip link set dev ${name} xdp off" removes one that is attached without a link. Or use mode=packet.`,
+        `See "ip link show dev ${name}"; "ip link set dev ${name} xdp off" removes one that is attached without a link.`,
       );
     case 'ERANGE':
       return say(
