@@ -9,13 +9,14 @@ import { parseArgs } from 'node:util';
 import { exitStatus, NetbeError, usageError } from '../src/errors.js';
 import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
+import { netmapIf } from './netmap-if.js';
 import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
 import { tap } from './tap.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
-const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling, tap];
+const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling, tap, netmapIf];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
 
