@@ -45,6 +45,8 @@ export class HostReceiver {
   readonly #headerWords = new Int32Array(this.#header.buffer);
   readonly #linear = new Iovec(1);
   #segmenting = false;
+  /** bytes that the checksum covers, from the frame's start: not its padding, where that is known */
+  #csumEnd = 0;
   /** the port's frame is held until what was made of it is taken */
   #holds = false;
 
@@ -98,6 +100,7 @@ export class HostReceiver {
       this.#values[total < ETH_HDR_LEN ? H.rx_drop_runt : H.rx_drop_too_long]!++;
       return false;
     }
+    this.#csumEnd = total;
     if (this.#looksInside && !this.#look(frame)) return false;
     this.hdr0 = frame.hdr0;
     this.hdr1 = frame.hdr1;
@@ -134,6 +137,7 @@ export class HostReceiver {
       if (isLong) this.#values[H.rx_drop_too_long]!++;
       return !isLong;
     }
+    this.#csumEnd = partial.end;
     frame.hdr0 = NEEDS_CSUM;
     frame.hdr1 = partial.csumStart << 16;
     frame.hdr2 = partial.csumOffset;
@@ -154,7 +158,7 @@ export class HostReceiver {
     const { pieces, hdr1, hdr2 } = frame;
     if (pieces.count > 1) this.#linearize(pieces);
     const { u8, kernel } = this.#pool.windows[pieces.win[0]!]!;
-    completeChecksum(u8, kernel, pieces.off[0]!, this.len, hdr1 >>> 16, hdr2 & 0xffff);
+    completeChecksum(u8, kernel, pieces.off[0]!, this.#csumEnd, hdr1 >>> 16, hdr2 & 0xffff);
     this.hdr0 = 0;
     this.hdr1 = 0;
     this.hdr2 = 0;

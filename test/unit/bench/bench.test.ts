@@ -47,7 +47,14 @@ test('--list names every bench', () => {
     .trim()
     .split('\n')
     .map((line) => line.split(' ')[0]);
-  assert.deepEqual(names, ['switch-forward', 'vhost-user-forward', 'guest-tcp', 'guest-rtt', 'port-scaling']);
+  assert.deepEqual(names, [
+    'switch-forward',
+    'vhost-user-forward',
+    'guest-tcp',
+    'guest-rtt',
+    'port-scaling',
+    'netmap-if',
+  ]);
 });
 
 test('a bench that does not exist is refused, and those that do are named', () => {
