@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { bytesKernel, completeChecksum } from '../../../src/wire/checksum.js';
+import { completeChecksum } from '../../../src/wire/checksum.js';
 import { PartialChecksum } from '../../../src/wire/partial-checksum.js';
+import { bytesKernel } from '../../support/bytes-kernel.js';
 import { buildFrame, type FrameSpec, l4Offset, pattern } from '../../support/frames.js';
 
 const found = new PartialChecksum();
