@@ -53,6 +53,7 @@ test('--list names every bench', () => {
     'guest-tcp',
     'guest-rtt',
     'port-scaling',
+    'tap',
     'netmap-if',
   ]);
 });
