@@ -1,5 +1,5 @@
 /**
- * npm run demo [-- --json]: two real Linux guests on a VALE switch, from nothing, as an ordinary user.
+ * npm run demo [-- --json] [-- --host]: two real Linux guests on a VALE switch, from nothing, as an ordinary user.
  *
  * Exit status 0 only if everything worked. With --json the last line of standard output is the result,
  * and what happens is told on standard error.
@@ -10,6 +10,7 @@ import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { exitStatus, NetbeError, usageError } from '../src/errors.js';
 import { Lab } from '../test/support/guest/lab.js';
+import { enterNamespace, inOwnNamespace, tellHost } from './demo/host.js';
 import { Screen } from './demo/screen.js';
 import { people, tell } from './demo/story.js';
 import { chooseComponents, setUp } from './setup/install.js';
@@ -20,6 +21,8 @@ Boots two Linux guests (user-mode-linux) on a VALE switch and lets them talk. No
 
 Options
   --json            end with one line of JSON on standard output
+  --host            instead, a guest reaches the host's network through a tap and through a veth pair; needs
+                    root, for the namespaces in which all of it happens
   --pcapng FILE     where the first exchange is recorded (default: netbe-demo.pcapng)
 `;
 
@@ -63,6 +66,18 @@ async function demo(json: boolean, pcapngFile: string): Promise<void> {
   }
 }
 
+async function demoHost(json: boolean): Promise<void> {
+  const screen = new Screen(json ? process.stderr : process.stdout);
+  const interrupted = interruption();
+  await Promise.race([setUp(chooseComponents(['uml', 'guest'])), interrupted]);
+  const started = Date.now();
+  screen.title("netbe: a Linux guest on the host's network");
+  const result = await tellHost(screen, interrupted);
+  const seconds = Number(((Date.now() - started) / 1000).toFixed(1));
+  screen.result('Done', `in ${seconds} s; guest ended, namespaces and interfaces removed\n`);
+  if (json) process.stdout.write(`${JSON.stringify({ ...result, seconds })}\n`);
+}
+
 function fail(error: unknown): void {
   const screen = new Screen(process.stderr);
   if (error instanceof Interrupted) {
@@ -89,6 +104,8 @@ function defaultPcapng(): string {
 try {
   const { values } = parse();
   if (values.help) process.stdout.write(usage);
+  else if (values.host && !inOwnNamespace()) process.exitCode = await enterNamespace();
+  else if (values.host) await demoHost(values.json ?? false);
   else await demo(values.json ?? false, values.pcapng ? resolve(values.pcapng) : defaultPcapng());
 } catch (error) {
   fail(error);
@@ -101,6 +118,7 @@ function parse() {
     return parseArgs({
       options: {
         json: { type: 'boolean' },
+        host: { type: 'boolean' },
         pcapng: { type: 'string' },
         help: { type: 'boolean', short: 'h' },
       },
