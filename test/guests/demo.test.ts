@@ -37,6 +37,24 @@ describe('the demo', { timeout: 180_000 }, () => {
     return () => text;
   };
 
+  it('--host: a guest reaches namespaces through a tap and through a veth pair, which go with it', async (t) => {
+    if (process.getuid?.() !== 0) {
+      t.skip('needs root: it makes network namespaces');
+      return;
+    }
+    const child = demo('--host', '--json');
+    const [stdout, stderr] = [collect(child.stdout!), collect(child.stderr!)];
+    const [status] = await once(child, 'close');
+    assert.equal(status, 0, stderr());
+    const { paths } = JSON.parse(stdout().trimEnd().split('\n').at(-1)!);
+    assert.deepEqual(Object.keys(paths), ['tap', 'netmap']);
+    for (const path of Object.values(paths) as { pings: { sent: number; received: number }; gbps: number }[]) {
+      assert.equal(path.pings.received, path.pings.sent);
+      assert.ok(path.gbps > 0);
+    }
+    assert.deepEqual(readdirSync(join(dir, 'tmp')), []);
+  });
+
   it('ends with one JSON line that says what happened, a capture, and nothing left behind', async () => {
     const child = demo('--json');
     const [stdout, stderr] = [collect(child.stdout!), collect(child.stderr!)];
