@@ -74,6 +74,12 @@ export class TapTransmitter {
       values[len < ETH_HDR_LEN ? T.tx_drop_runt : T.tx_drop_too_long]!++;
       return iov.total;
     }
+    const off = iov.off[0]!;
+    const window = this.#pool.windows[iov.win[0]!]!;
+    if (iov.count === 1 && (hdrLen === 0 || ((window.u8[off]! & 1) === 0 && window.u8[off + 1] === 0))) {
+      this.#sendComplete(window, off + hdrLen, len);
+      return iov.total;
+    }
     if (iov.count >= UIO_MAXIOV) return this.#sendPutTogether(iov);
     if (this.#batch.count === BATCH || this.#iovecCount + iov.count >= IOVECS) this.flush();
     const words = this.#words;
@@ -100,7 +106,6 @@ export class TapTransmitter {
   /** Notes frames of a burst that ask for no offload. Returns how many: the next one is for send(). */
   sendBurst(burst: Burst, from: number, count: number): number {
     const { hdrLen } = this;
-    const batch = this.#batch;
     const { window } = burst;
     const { u8 } = window;
     let k = from;
@@ -109,21 +114,26 @@ export class TapTransmitter {
       const len = burst.bufferLen(k) - hdrLen;
       if (len < ETH_HDR_LEN || len > MAX_FRAME_LEN) break;
       if (hdrLen !== 0 && ((u8[off]! & 1) !== 0 || u8[off + 1] !== 0)) break;
-      if (batch.count === BATCH || this.#iovecCount + 2 > IOVECS) this.flush();
-      this.#writeHeader(0, 0, 0);
-      if (len <= COPY_BYTES && window === this.#window) {
-        const at = this.#bodyOff();
-        window.kernel.copy(at, off + hdrLen, len);
-        this.#onePiece(at - this.kernelHdrLen, this.kernelHdrLen + len);
-      } else {
-        const first = this.#iovecCount;
-        this.#pushHeader();
-        this.#piece(window, off + hdrLen, len);
-        this.#note(first);
-      }
+      this.#sendComplete(window, off + hdrLen, len);
       burst.setDone(k, 0);
     }
     return k - from;
+  }
+
+  /** Notes a frame that asks for no offload and lies in one piece. */
+  #sendComplete(window: Window, off: number, len: number): void {
+    if (this.#batch.count === BATCH || this.#iovecCount + 2 > IOVECS) this.flush();
+    this.#writeHeader(0, 0, 0);
+    if (len <= COPY_BYTES && window === this.#window) {
+      const at = this.#bodyOff();
+      window.kernel.copy(at, off, len);
+      this.#onePiece(at - this.kernelHdrLen, this.kernelHdrLen + len);
+      return;
+    }
+    const first = this.#iovecCount;
+    this.#pushHeader();
+    this.#piece(window, off, len);
+    this.#note(first);
   }
 
   /** Writes what was noted. Afterwards nothing refers to the sender's memory. */
