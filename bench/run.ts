@@ -14,9 +14,19 @@ import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
 import { tap } from './tap.js';
+import { tapForward } from './tap-forward.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
-const benches: readonly Bench[] = [switchForward, vhostUserForward, guestTcp, guestRtt, portScaling, tap, netmapIf];
+const benches: readonly Bench[] = [
+  switchForward,
+  vhostUserForward,
+  guestTcp,
+  guestRtt,
+  portScaling,
+  tap,
+  tapForward,
+  netmapIf,
+];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
 
