@@ -44,15 +44,18 @@ function nicLines({
   emulation,
   backend,
   backendOptions,
+  backendStatus,
   socket,
   mode,
   device,
   transport,
 }: NicInfo): string {
   const options = Object.entries(backendOptions).map(([key, value]) => `,${key}=${value}`);
+  const network = Object.entries(backendStatus).map(([key, value]) => `${key} ${value}`);
   const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;
   return [
     `${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}${options.join('')}`,
+    ...(network.length > 0 ? [`  ${network.join(', ')}`] : []),
     `  ${device.mac}${mtu}, link ${device.link}`,
     `  ${socket} (${mode}), ${transport.state}${transport.peerPid === null ? '' : ` to process ${transport.peerPid}`}`,
   ].join('\n');

@@ -58,6 +58,11 @@ export const nicSchema = {
     socket: text('Path of the vhost-user socket'),
     mode: { type: 'string', enum: ['server', 'client'], description: 'server: netbe listens on the socket' },
     strictMemory: flag('Guest memory whose file could be shrunk is refused'),
+    backendStatus: {
+      type: 'object',
+      additionalProperties: { type: ['string', 'number', 'boolean'] },
+      description: "What the backend says of its other end, for instance a tap's interface and its state",
+    },
     device,
     transport,
   }),

@@ -40,7 +40,12 @@ export class FabricNic {
 
   info(): NicInfo {
     const { mac: _mac, mtu: _mtu, ...rest } = this.spec;
-    return { ...rest, device: this.#deviceInfo(), transport: this.#transportInfo() };
+    return {
+      ...rest,
+      backendStatus: this.#device.backendStatus(),
+      device: this.#deviceInfo(),
+      transport: this.#transportInfo(),
+    };
   }
 
   setLink(up: boolean): void {

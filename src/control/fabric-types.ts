@@ -3,7 +3,7 @@
  * the control API and the fabric thread (all of it survives structuredClone and JSON).
  */
 import type { Log } from '../engine/runtime.js';
-import type { NetBackendType } from '../net-backends/net-backend.js';
+import type { BackendStatus, NetBackendType } from '../net-backends/net-backend.js';
 
 /** Which device model the guest sees. */
 export type Emulation = 'virtio-net';
@@ -78,6 +78,8 @@ export interface NicInfo {
   socket: string;
   mode: SocketMode;
   strictMemory: boolean;
+  /** what the backend says of its other end: for tap its interface and that one's state */
+  backendStatus: BackendStatus;
   device: DeviceInfo;
   transport: TransportInfo;
 }

@@ -99,6 +99,12 @@ for (const { io, offloads, mtu } of [
       });
     }
 
+    it('says what interface it is on, and how', async () => {
+      const [nic] = (await lab.fabric.show()).nics;
+      const { mac: _mac, ...status } = nic!.backendStatus;
+      assert.deepEqual(status, { interface: 'tap0', state: 'up', carrier: true, mtu, io, queues: 1 });
+    });
+
     it('was served without a fault', () => {
       const counters = lab.fabric.counters().tap0 ?? {};
       const drops = Object.entries(counters).filter(([name, n]) => /drop|error|no_space/.test(name) && n > 0);

@@ -34,6 +34,7 @@ export class FakeFabric implements FabricControl {
         mac,
         mtu,
       },
+      backendStatus: {},
       transport: {
         state: 'listening',
         peerPid: null,

@@ -9,7 +9,7 @@ import type { Pollable } from '../../engine/poll-loop.js';
 import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import type { NetBackend, ReceiveCallback, VnetHdrLen } from '../../net-backends/net-backend.js';
+import type { BackendStatus, NetBackend, ReceiveCallback, VnetHdrLen } from '../../net-backends/net-backend.js';
 import { formatMac } from '../../wire/ethernet.js';
 import * as F from '../../wire/virtio-features.js';
 import type { VirtioDevice, VirtqueueAddresses } from '../virtio-device.js';
@@ -278,6 +278,11 @@ export class VirtioNet implements VirtioDevice, Pollable {
     const backend = wrap(this.#backend);
     this.#receiver.backend = backend;
     this.#transmitter.backend = backend;
+  }
+
+  /** What the backend says of its other end; empty where it says nothing. */
+  backendStatus(): BackendStatus {
+    return this.#backend.status?.() ?? {};
   }
 
   status(): VirtioNetStatus {
