@@ -213,10 +213,11 @@ test('many timers share one descriptor, and each keeps its own time', () => {
   const never = mevent.addTimer(0, () => order.push(0));
   never.disable();
   assert.equal(openFdCount(), before);
-  while (!order.includes(7)) mevent.dispatch(-1);
-  assert.ok(order.indexOf(1) < order.indexOf(4) && order.indexOf(4) < order.indexOf(7));
-  assert.ok(order.filter((ms) => ms === 1).length >= 2);
-  assert.ok(!order.includes(0));
+  const calls = (ms: number): number => order.filter((o) => o === ms).length;
+  // on a busy machine several intervals may pass at once, and count as one: the shorter is never behind
+  while (calls(7) < 3) mevent.dispatch(-1);
+  assert.ok(calls(1) >= calls(4) && calls(4) >= calls(7) - 1, String(order));
+  assert.equal(calls(0), 0);
   for (const timer of timers) timer.delete();
   order.length = 0;
   // the descriptor may expire once more, for nothing
