@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { diagnose, type Finding } from '../control/diagnose.js';
 import type { NicInfo, PatchInfo, SwitchInfo } from '../control/fabric-types.js';
+import type { BackendStatus } from '../net-backends/net-backend.js';
 import { clientCommand, connect, type FabricChoice, print, printJson } from './command.js';
 import { formatCount, formatTable, plural } from './format.js';
 
@@ -51,14 +52,19 @@ function nicLines({
   transport,
 }: NicInfo): string {
   const options = Object.entries(backendOptions).map(([key, value]) => `,${key}=${value}`);
-  const network = Object.entries(backendStatus).map(([key, value]) => `${key} ${value}`);
   const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;
   return [
     `${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}${options.join('')}`,
-    ...(network.length > 0 ? [`  ${network.join(', ')}`] : []),
+    ...statusLines('', backendStatus),
     `  ${device.mac}${mtu}, link ${device.link}`,
     `  ${socket} (${mode}), ${transport.state}${transport.peerPid === null ? '' : ` to process ${transport.peerPid}`}`,
   ].join('\n');
+}
+
+/** What a backend says of itself, in one line; none if it says nothing. */
+function statusLines(whose: string, status: BackendStatus): string[] {
+  const words = Object.entries(status).map(([key, value]) => `${key} ${value}`);
+  return words.length > 0 ? [`  ${whose}${words.join(', ')}`] : [];
 }
 
 const marks: Record<Finding['level'], string> = { ok: 'ok     ', note: 'note   ', problem: 'PROBLEM' };
@@ -68,14 +74,18 @@ function findingLines({ level, text, remedy }: Finding): string {
   return remedy === undefined ? line : `${line}\n           ${remedy}`;
 }
 
-function patchLines({ name, a, b }: PatchInfo, counters: Record<string, number> = {}): string {
+function patchLines({ name, a, b, statusA, statusB }: PatchInfo, counters: Record<string, number> = {}): string {
   const way = (from: string, to: string, key: string) => {
     const drops = (counters[`${key}_drop_full`] ?? 0) + (counters[`${key}_drop_refused`] ?? 0);
     return `  ${from} to ${to}: ${plural(counters[`${key}_frames`] ?? 0, 'frame')}, ${formatCount(drops)} dropped`;
   };
-  return [`patch ${name}: ${a} and ${b}`, way('first', 'second', 'a_to_b'), way('second', 'first', 'b_to_a')].join(
-    '\n',
-  );
+  return [
+    `patch ${name}: ${a} and ${b}`,
+    way('first', 'second', 'a_to_b'),
+    way('second', 'first', 'b_to_a'),
+    ...statusLines('first: ', statusA),
+    ...statusLines('second: ', statusB),
+  ].join('\n');
 }
 
 function switchLines({ name, ports, table }: SwitchInfo): string {

@@ -46,6 +46,12 @@ const transport = object('State of the vhost-user connection', {
   lastError: textOrNull('Why the last connection ended or could not be made'),
 });
 
+const backendStatus = (description: string) => ({
+  type: 'object',
+  additionalProperties: { type: ['string', 'number', 'boolean'] },
+  description,
+});
+
 export const nicSchema = {
   $id: 'Nic',
   title: 'Nic',
@@ -58,11 +64,9 @@ export const nicSchema = {
     socket: text('Path of the vhost-user socket'),
     mode: { type: 'string', enum: ['server', 'client'], description: 'server: netbe listens on the socket' },
     strictMemory: flag('Guest memory whose file could be shrunk is refused'),
-    backendStatus: {
-      type: 'object',
-      additionalProperties: { type: ['string', 'number', 'boolean'] },
-      description: "What the backend says of its other end, for instance a tap's interface and its state",
-    },
+    backendStatus: backendStatus(
+      "What the backend says of its other end, for instance a tap's interface and its state",
+    ),
     device,
     transport,
   }),
@@ -76,6 +80,8 @@ export const patchSchema = {
     a: text('Device string of one end, with its options'),
     b: text('Device string of the other end'),
     offloads: texts('Features that cross unfinished'),
+    statusA: backendStatus('What the first end says of itself'),
+    statusB: backendStatus('What the other end says of itself'),
   }),
 };
 

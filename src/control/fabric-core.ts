@@ -30,7 +30,7 @@ const MAX_SPIN_US = 60_000_000;
 export class FabricCore {
   readonly runtime: Runtime;
   readonly #nics = new Map<string, FabricNic>();
-  readonly #patches = new Map<string, { patch: Patch; info: PatchInfo }>();
+  readonly #patches = new Map<string, { patch: Patch; spec: Required<PatchSpec> }>();
   readonly #strictMemory: boolean;
   #closed = false;
 
@@ -91,9 +91,9 @@ export class FabricCore {
         remedy: 'Remove it first, or give this one another name.',
       });
     const patch = new Patch({ runtime: this.runtime, name, a, b });
-    const info = { name, a, b, offloads: featureNames(patch.status().featuresA) };
-    this.#patches.set(name, { patch, info });
-    return info;
+    const entry = { patch, spec: { name, a, b } };
+    this.#patches.set(name, entry);
+    return patchInfo(entry);
   }
 
   removePatch(name: string): void {
@@ -108,7 +108,7 @@ export class FabricCore {
     this.#checkOpen();
     return {
       nics: [...this.#nics.values()].map((nic) => nic.info()),
-      patches: [...this.#patches.values()].map(({ info }) => info),
+      patches: [...this.#patches.values()].map(patchInfo),
       switches: this.#switches(),
     };
   }
@@ -178,4 +178,9 @@ function noSuch(what: string, name: string, names: string[]): NetbeError {
 
 function describe(error: unknown): string {
   return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+function patchInfo({ patch, spec }: { patch: Patch; spec: Required<PatchSpec> }): PatchInfo {
+  const { featuresA, statusA, statusB } = patch.status();
+  return { ...spec, offloads: featureNames(featuresA), statusA, statusB };
 }

@@ -119,6 +119,9 @@ export interface PatchInfo {
   b: string;
   /** features that cross unfinished, by the name of what end a hands over or takes */
   offloads: string[];
+  /** what each end says of itself, for instance an interface's state */
+  statusA: BackendStatus;
+  statusB: BackendStatus;
 }
 
 export interface FabricInfo {

@@ -12,7 +12,7 @@ import type { Runtime } from '../engine/runtime.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping } from '../memory/window.js';
 import { translateOffloads } from '../wire/vnet-header.js';
-import { MAX_FRAME_LEN, type NetBackend, type ReceiveCallback } from './net-backend.js';
+import { type BackendStatus, MAX_FRAME_LEN, type NetBackend, type ReceiveCallback } from './net-backend.js';
 import { type DeviceSpec, openBackend } from './registry.js';
 
 /** bytes of frames that cross in one burst */
@@ -52,6 +52,9 @@ export interface PatchStatus {
   /** virtio-net feature bits agreed with each end */
   featuresA: bigint;
   featuresB: bigint;
+  /** what each end says of itself */
+  statusA: BackendStatus;
+  statusB: BackendStatus;
 }
 
 export class Patch {
@@ -84,7 +87,8 @@ export class Patch {
   status(): PatchStatus {
     const [a, b] = this.#ends as [NetBackend, NetBackend];
     const [featuresA, featuresB] = this.#features;
-    return { a: a.name, b: b.name, vnetHdrLen: a.vnetHdrLen, featuresA, featuresB };
+    const [statusA, statusB] = [a.status?.() ?? {}, b.status?.() ?? {}];
+    return { a: a.name, b: b.name, vnetHdrLen: a.vnetHdrLen, featuresA, featuresB, statusA, statusB };
   }
 
   /** Idempotent. */

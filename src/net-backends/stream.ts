@@ -26,6 +26,7 @@ import { accept, connectUnix, listenUnix } from '../sys/socket.js';
 import {
   type BackendOpen,
   type BackendOption,
+  type BackendStatus,
   checkVnetHdrLen,
   MAX_FRAME_LEN,
   type NetBackend,
@@ -215,6 +216,11 @@ class Stream implements NetBackend {
 
   setCap(features: bigint, vnetHdrLen: number): boolean {
     return checkVnetHdrLen(vnetHdrLen, this.name) === 0 && features === 0n;
+  }
+
+  status(): BackendStatus {
+    const waiting = this.#options.mode === 'server' ? 'listening' : 'connecting';
+    return { address: addressText(this.#options.address), state: this.#connected ? 'connected' : waiting };
   }
 
   close(): void {

@@ -57,7 +57,12 @@ export class FakeFabric implements FabricControl {
   }
 
   async addPatch(spec: PatchSpec): Promise<PatchInfo> {
-    const info = { ...resolvePatch(spec), offloads: ['VIRTIO_NET_F_CSUM'] };
+    const info = {
+      ...resolvePatch(spec),
+      offloads: ['VIRTIO_NET_F_CSUM'],
+      statusA: {},
+      statusB: { state: 'listening' },
+    };
     this.patches.set(info.name, info);
     return info;
   }

@@ -74,6 +74,8 @@ test('two backends are joined and parted', async () => {
       a: 'vale0:up',
       b: 'stream0,addr=unix:/tmp/up.sock',
       offloads: ['VIRTIO_NET_F_CSUM'],
+      statusA: {},
+      statusB: { state: 'listening' },
     });
     assert.deepEqual(await client.patches(), [patch]);
     for (const [body, detail] of [

@@ -83,8 +83,10 @@ function server(t: TestContext, got: number[] = []): { backend: NetBackend; path
 describe('stream', () => {
   test('takes frames in pieces of any size off the wire', (t) => {
     const got: number[] = [];
-    const { path } = server(t, got);
+    const { backend, path } = server(t, got);
+    assert.deepEqual(backend.status?.(), { address: `unix:${path}`, state: 'listening' });
     const peer = connect(path);
+    assert.equal(backend.status?.().state, 'connected');
     const bytes = framed(etherFrame(2, 1, 60), etherFrame(2, 1, 1514), etherFrame(2, 1, 14));
     for (let at = 0; at < bytes.length; at += 7) {
       sendMsg(peer.number, bytes.subarray(at, at + 7));
