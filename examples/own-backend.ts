@@ -42,5 +42,7 @@ export const backend: NetBackendType = {
   example: 'echo0',
   options: [],
   needsReceive: true,
+  // memory and time only: it runs in the sandbox of `netbe run`
+  needs: () => ({}),
   open: (request) => new Echo(request),
 };

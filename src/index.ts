@@ -33,6 +33,7 @@ export { Iovec } from './memory/iovec.js';
 export type { Mapping, Window, WindowPool } from './memory/window.js';
 export { FrameBackend, type FrameBackendOptions } from './net-backends/frame-backend.js';
 export {
+  type BackendNeeds,
   type BackendOpen,
   type BackendOption,
   checkVnetHdrLen,

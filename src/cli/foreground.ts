@@ -7,7 +7,8 @@ import { relative } from 'node:path';
 import { ControlServer } from '../control/control-server.js';
 import { nicTotals } from '../control/counter-names.js';
 import { Fabric } from '../control/fabric.js';
-import type { NicInfo, NicSpec, PatchSpec, PollOptions } from '../control/fabric-types.js';
+import type { NicInfo, NicSpec, PatchSpec, PollOptions, SandboxInfo } from '../control/fabric-types.js';
+import { ASKED_OFF, type FabricSandbox } from '../control/sandbox.js';
 import { DEFAULT_FABRIC_NAME, type LogFormat, type LogLevel } from '../control/schema.js';
 import { netbeVersion } from '../control/version.js';
 import type { Log } from '../engine/runtime.js';
@@ -26,23 +27,26 @@ export interface ForegroundOptions {
   poll: PollOptions;
   strictMemory: boolean;
   backends: URL[];
+  sandbox: FabricSandbox;
 }
 
 /** Ends after a signal. Throws NetbeError when it cannot start; then nothing is left behind. */
 export async function runInForeground(options: ForegroundOptions): Promise<void> {
-  const { name, nics, poll, strictMemory, backends } = options;
+  const { name, nics, poll, strictMemory, backends, sandbox } = options;
   const log = makeLog(options.log.level, options.log.format);
   const startedAt = new Date();
   const fabric = await Fabric.start({ log, poll, strictMemory, backends });
   let server: ControlServer | undefined;
   let ready = false;
   try {
-    const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString() };
+    const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString(), sandbox };
     server = await ControlServer.listen({ fabric, identity, path: options.control });
     const added: NicInfo[] = [];
     for (const nic of nics) added.push(await fabric.addNic(nic));
     for (const patch of options.patches) await fabric.addPatch(patch);
     const stop = Promise.race([signalled(server.path), ended(fabric)]);
+    sandbox.seal();
+    warnOfSandbox(sandbox.info(), log);
     announce(options, server.path, added, log);
     ready = true;
     log.info({ signal: await stop }, 'stopping');
@@ -52,6 +56,14 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
     await fabric.close();
     if (ready && options.log.format !== 'json') print(`\n${summary}ran for ${formatDuration(startedAt)}`);
   }
+}
+
+/** Off because it was asked for is no news; whatever else is missing is. */
+function warnOfSandbox({ state, missing }: SandboxInfo, log: Log): void {
+  if (state === 'on') return;
+  const asked = state === 'off' && missing.includes(ASKED_OFF);
+  if (asked) log.debug({ missing }, 'no sandbox');
+  else log.warn({ missing }, `the sandbox is ${state === 'off' ? 'off' : 'not whole'}: ${missing.join('; ')}`);
 }
 
 /** Rejects when the fabric ends of itself. */

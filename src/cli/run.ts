@@ -11,13 +11,14 @@ import { type FabricChoice, print, withFabricChoice } from './command.js';
 import type { ForegroundOptions } from './foreground.js';
 import { plural } from './format.js';
 import { backendsHelp, slotHelp } from './help.js';
+import { type SandboxChoice, sandboxChoice, withSandboxOptions } from './sandbox.js';
 
 interface LogOptions {
   logLevel?: LogLevel;
   logJson?: boolean;
 }
 
-interface RunOptions extends FabricChoice, LogOptions {
+interface RunOptions extends FabricChoice, LogOptions, SandboxChoice {
   slot?: string[];
   strictMemory?: boolean;
   spinUs?: number;
@@ -42,7 +43,7 @@ export function runCommand(): Command {
     .option('--strict-memory', 'refuse guest memory whose file could be shrunk')
     .option('--spin-us <n>', `microseconds to poll a port that has no work (default: ${DEFAULT_SPIN_US})`, parseSpin)
     .option('--backend <module>', 'JavaScript module with a backend of your own; any number', collect);
-  return withLogOptions(withFabricChoice(command))
+  return withSandboxOptions(withLogOptions(withFabricChoice(command)))
     .addHelpText(
       'after',
       `\n${slotHelp()}\n\n${backendsHelp()}\n\nExamples:\n  netbe run -s 2:0,virtio-net,vale0:vm1,socket=vm1.sock -s 3:0,virtio-net,vale0:vm2,socket=vm2.sock\n  netbe run -s help\n`,
@@ -81,6 +82,8 @@ async function run(options: RunOptions): Promise<void> {
     poll: options.spinUs === undefined ? {} : { spinUs: options.spinUs },
     strictMemory: options.strictMemory ?? false,
     backends,
+    sandbox: options,
+    reads: [],
   });
 }
 
@@ -90,13 +93,13 @@ export function upCommand(): Command {
     .description('Runs the fabric that a YAML file describes, in the foreground until Ctrl-C.')
     .argument('<file>', 'fabric file')
     .option('--check', 'check the file, and run nothing');
-  return withLogOptions(withFabricChoice(command))
+  return withSandboxOptions(withLogOptions(withFabricChoice(command)))
     .addHelpText(
       'after',
       '\nA file:\n  nics:\n    - backend: vale0:vm1\n      socket: vm1.sock\n    - backend: vale0:vm2\n      socket: vm2.sock\n      mtu: 9000\n\nAll keys: docs/fabric-yaml.md; netbe schema fabric prints the JSON Schema.\n\n' +
         'Examples:\n  netbe up fabric.yaml\n  netbe up fabric.yaml --check\n',
     )
-    .action(async (file: string, options: FabricChoice & LogOptions & { check?: boolean }) => {
+    .action(async (file: string, options: FabricChoice & LogOptions & SandboxChoice & { check?: boolean }) => {
       const { loadConfig } = await import('../control/config.js');
       const config = loadConfig(file);
       if (options.check) return print(`${file} is right: ${plural(config.nics.length, 'NIC')}`);
@@ -106,12 +109,29 @@ export function upCommand(): Command {
         name: checkName(options.fabric ?? config.name),
         control: options.control === undefined ? config.control : resolve(options.control),
         log: { level: options.logLevel ?? config.log.level, format },
+        sandbox: options,
+        reads: [resolve(file)],
       });
     });
 }
 
-/** Loaded when it is wanted: the other commands start faster without an HTTP server. */
-async function inForeground(options: ForegroundOptions): Promise<void> {
+type Launch = Omit<ForegroundOptions, 'sandbox'> & {
+  sandbox: SandboxChoice;
+  /** files that the sandbox must leave readable */
+  reads: string[];
+};
+
+/**
+ * Runs the fabric in its sandbox: this process becomes itself anew, and comes by here once more. What is
+ * needed only then is loaded then: the other commands start faster without an HTTP server.
+ */
+async function inForeground({ sandbox: choice, reads, ...options }: Launch): Promise<void> {
+  const { ASKED_OFF, enterSandbox, noSandbox, resumeSandbox } = await import('../control/sandbox.js');
+  let sandbox = resumeSandbox();
+  if (sandbox === undefined) {
+    const wanted = await sandboxChoice(choice);
+    sandbox = noSandbox(wanted ? await enterSandbox({ ...options, ...wanted, reads }) : [ASKED_OFF]);
+  }
   const { runInForeground } = await import('./foreground.js');
-  await runInForeground(options);
+  await runInForeground({ ...options, sandbox });
 }

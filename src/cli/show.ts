@@ -5,6 +5,7 @@ import type { NicInfo, PatchInfo, SwitchInfo } from '../control/fabric-types.js'
 import type { BackendStatus } from '../net-backends/net-backend.js';
 import { clientCommand, connect, type FabricChoice, print, printJson } from './command.js';
 import { formatCount, formatTable, plural } from './format.js';
+import { sandboxLines } from './sandbox.js';
 
 export function showCommand(): Command {
   return clientCommand(
@@ -33,6 +34,7 @@ export function showCommand(): Command {
       if (options.json) return printJson({ ...fabric, nics, patches, switches });
       const { name: fabricName, pid, version, startedAt } = fabric;
       print(`fabric "${fabricName}": process ${pid}, netbe ${version}, since ${startedAt}`);
+      if (fabric.sandbox) print(sandboxLines(fabric.sandbox));
       for (const nic of nics) print(`\n${nicLines(nic)}`);
       for (const patch of patches) print(`\n${patchLines(patch, counters[patch.name])}`);
       for (const one of switches) print(`\n${switchLines(one)}`);

@@ -107,6 +107,50 @@ export const switchSchema = {
   }),
 };
 
+const sandboxPath = object('A file, or all below a folder', {
+  path: text('Where'),
+  access: {
+    type: 'string',
+    enum: ['read', 'sockets', 'device', 'write'],
+    description: 'sockets: make sockets and remove files; device: use it; write: read, write, make and remove files',
+  },
+});
+
+const sandboxThread = object('A thread of the process, as the kernel says', {
+  tid: integer('Number of the thread'),
+  name: text('Name of the thread'),
+  noNewPrivs: flag('no_new_privs is set'),
+  seccomp: flag('It has a seccomp filter'),
+  capabilities: texts('What it may still use'),
+  boundingSet: integer('Capabilities that a program could have at most'),
+});
+
+const sandbox = {
+  ...object('What the process has given up', {
+    state: {
+      type: 'string',
+      enum: ['on', 'partial', 'off'],
+      description: 'partial: something is missing, or the fabric is still being set up',
+    },
+    missing: texts('What is not in force, and why'),
+    user: integer('User ID of the process'),
+    landlock: {
+      ...object('What files the process can reach', {
+        abi: integer('Version of Landlock'),
+        tcp: { type: 'string', enum: ['refused', 'allowed'], description: 'Binding and connecting TCP sockets' },
+        paths: list(sandboxPath, 'What can be reached'),
+      }),
+      type: ['object', 'null'],
+    },
+    seccomp: {
+      ...object('The filter of system calls', { syscalls: integer('System calls that are allowed') }),
+      type: ['object', 'null'],
+    },
+    threads: list(sandboxThread, 'All threads'),
+  }),
+  type: ['object', 'null'],
+};
+
 export const fabricInfoSchema = {
   $id: 'Fabric',
   title: 'Fabric',
@@ -119,6 +163,7 @@ export const fabricInfoSchema = {
     nics: integer('NICs in it'),
     patches: integer('Patches in it'),
     switches: integer('VALE switches in it'),
+    sandbox,
   }),
 };
 

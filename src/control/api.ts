@@ -20,7 +20,7 @@ import {
   problemType,
   switchSchema,
 } from './api-schemas.js';
-import type { FabricControl, NicInfo, NicSpec, PatchSpec } from './fabric-types.js';
+import type { FabricControl, NicInfo, NicSpec, PatchSpec, SandboxInfo } from './fabric-types.js';
 import { metricsText } from './metrics.js';
 import { nicSpecSchema, patchSpecSchema, RULE } from './schema.js';
 import { explainSchemaError } from './schema-errors.js';
@@ -31,6 +31,14 @@ export interface FabricIdentity {
   version: string;
   /** ISO 8601 */
   startedAt: string;
+  /** what the process has given up; left out: nothing */
+  sandbox?: ApiSandbox;
+}
+
+export interface ApiSandbox {
+  info(): SandboxInfo;
+  /** Throws for a NIC or a patch that cannot work in it. */
+  admit(spec: NicSpec | PatchSpec): void;
 }
 
 const BODY_LIMIT = 64 * 1024;
@@ -89,9 +97,9 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
   });
   await app.register(async (routes) => {
     fabricRoutes(routes, fabric, identity);
-    nicRoutes(routes, fabric);
+    nicRoutes(routes, fabric, identity);
     oneNicRoutes(routes, fabric);
-    patchRoutes(routes, fabric);
+    patchRoutes(routes, fabric, identity);
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   await app.ready();
@@ -110,7 +118,8 @@ function fabricRoutes(app: FastifyInstance, fabric: FabricControl, identity: Fab
     handler: async () => {
       const { nics, patches, switches } = await fabric.show();
       const counts = { nics: nics.length, patches: patches.length, switches: switches.length };
-      return { ...identity, pid: process.pid, node: process.version, ...counts };
+      const sandbox = identity.sandbox?.info() ?? null;
+      return { ...identity, pid: process.pid, node: process.version, ...counts, sandbox };
     },
   });
   app.route({
@@ -152,7 +161,7 @@ const nicName = {
   properties: { name: { type: 'string', description: 'Name of the NIC' } },
 };
 
-function nicRoutes(app: FastifyInstance, fabric: FabricControl): void {
+function nicRoutes(app: FastifyInstance, fabric: FabricControl, { sandbox }: FabricIdentity): void {
   app.route({
     method: 'GET',
     url: '/v1/nics',
@@ -176,6 +185,7 @@ function nicRoutes(app: FastifyInstance, fabric: FabricControl): void {
       const { socket } = request.body;
       if (!isAbsolute(socket))
         throw usageError(`socket "${socket}" is a relative path`, socket, 'Give an absolute path here.');
+      sandbox?.admit(request.body);
       const nic = await fabric.addNic(request.body);
       return reply.code(201).header('location', `/v1/nics/${nic.name}`).send(nic);
     },
@@ -246,7 +256,7 @@ function oneNicRoutes(app: FastifyInstance, fabric: FabricControl): void {
   });
 }
 
-function patchRoutes(app: FastifyInstance, fabric: FabricControl): void {
+function patchRoutes(app: FastifyInstance, fabric: FabricControl, { sandbox }: FabricIdentity): void {
   app.route({
     method: 'GET',
     url: '/v1/patches',
@@ -266,7 +276,10 @@ function patchRoutes(app: FastifyInstance, fabric: FabricControl): void {
       body: { $ref: 'PatchSpec#' },
       response: answers({ 201: { $ref: 'Patch#' } }),
     },
-    handler: async (request, reply) => reply.code(201).send(await fabric.addPatch(request.body)),
+    handler: async (request, reply) => {
+      sandbox?.admit(request.body);
+      return reply.code(201).send(await fabric.addPatch(request.body));
+    },
   });
   app.route<{ Params: { name: string } }>({
     method: 'DELETE',
@@ -307,6 +320,7 @@ function bodyError(errors: unknown[], part: string): Error {
 }
 
 const statusOf: Record<string, number> = {
+  EACCES: 403,
   ENOENT: 404,
   EEXIST: 409,
   EADDRINUSE: 409,

@@ -2,7 +2,7 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { NetbeError } from '../errors.js';
-import type { Counters, NicInfo, NicSpec, PatchInfo, PatchSpec, SwitchInfo } from './fabric-types.js';
+import type { Counters, NicInfo, NicSpec, PatchInfo, PatchSpec, SandboxInfo, SwitchInfo } from './fabric-types.js';
 import { knownFabrics } from './runtime-dir.js';
 
 /** GET /v1/fabric */
@@ -15,6 +15,7 @@ export interface FabricSummary {
   nics: number;
   patches: number;
   switches: number;
+  sandbox: SandboxInfo | null;
 }
 
 interface Problem {

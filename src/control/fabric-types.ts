@@ -130,6 +130,38 @@ export interface FabricInfo {
   switches: SwitchInfo[];
 }
 
+/** What is in force on one thread of the process, as the kernel says (/proc/self/task). */
+export interface SandboxThread {
+  tid: number;
+  name: string;
+  noNewPrivs: boolean;
+  /** a seccomp filter */
+  seccomp: boolean;
+  /** what it may still use */
+  capabilities: string[];
+  /** how many capabilities a program that it started could have at most */
+  boundingSet: number;
+}
+
+/** What the fabric's process has given up: see docs/sandbox.md. */
+export interface SandboxInfo {
+  /** partial: something is missing, or the fabric is still being set up */
+  state: 'on' | 'partial' | 'off';
+  /** what is not in force, and why */
+  missing: string[];
+  /** user ID of the process */
+  user: number;
+  landlock: {
+    abi: number;
+    /** TCP ports */
+    tcp: 'refused' | 'allowed';
+    paths: { path: string; access: string }[];
+  } | null;
+  /** how many system calls the filter knows as allowed */
+  seccomp: { syscalls: number } | null;
+  threads: SandboxThread[];
+}
+
 /** Subject (a NIC, a switch port), then counter name, then value. */
 export type Counters = Record<string, Record<string, number>>;
 

@@ -5,13 +5,14 @@
  * Datagrams go and come in batches (sendmmsg(2), recvmmsg(2)).
  */
 import { unlinkSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping } from '../memory/window.js';
 import type { Fd } from '../sys/fd.js';
-import { bindDatagram, DatagramBatch, parseSocketAddress, type SocketAddress } from '../sys/inet.js';
+import { AF_INET, AF_UNIX, bindDatagram, DatagramBatch, parseSocketAddress, type SocketAddress } from '../sys/inet.js';
 import { E } from '../sys/libc.js';
 import {
   type BackendOpen,
@@ -229,6 +230,11 @@ export const dgramBackend: NetBackendType = {
   example: 'dgram0',
   options: [LOCAL, REMOTE],
   needsReceive: false,
+  needs(_device, options) {
+    const local = parseSocketAddress(options.get('local') ?? '', 'udp');
+    if (local.kind === 'unix') return { socketFolders: [dirname(local.path)], socketFamilies: [AF_UNIX] };
+    return { socketFamilies: [AF_INET] };
+  },
   open: (request) =>
     new Dgram(
       request,

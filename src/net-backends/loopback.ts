@@ -154,5 +154,6 @@ export const loopbackBackend: NetBackendType = {
   example: 'loopback0',
   options: [SLOTS],
   needsReceive: false,
+  needs: () => ({}),
   open: (request) => new Loopback(request, integerOption(SLOTS, request.options, 1, 1024)),
 };

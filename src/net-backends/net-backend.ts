@@ -102,6 +102,27 @@ export interface BackendOption {
   required?: boolean;
 }
 
+/**
+ * What a backend needs of the system while it runs, besides memory, time and descriptors. The sandbox of
+ * `netbe run` (docs/sandbox.md) leaves it that and no more; `{}` is a backend that needs nothing.
+ */
+export interface BackendNeeds {
+  /** names of capabilities: "CAP_NET_ADMIN" */
+  capabilities?: readonly string[];
+  /** devices and files that it opens to read and write, or folders of them */
+  devices?: readonly string[];
+  /** folders in which it makes unix sockets */
+  socketFolders?: readonly string[];
+  /** files and folders that it reads */
+  reads?: readonly string[];
+  /** address families of its sockets, by number: 2 for AF_INET */
+  socketFamilies?: readonly number[];
+  /** it listens on TCP ports, or connects to them */
+  tcp?: boolean;
+  /** system calls that the sandbox refuses otherwise: "connect", "io_uring_setup", "bpf" */
+  syscalls?: readonly string[];
+}
+
 /** What a backend's file exports: one of these, listed in registry.ts. */
 export interface NetBackendType {
   /** device names start with it, followed by a digit, a colon or the end */
@@ -112,6 +133,8 @@ export interface NetBackendType {
   readonly options: readonly BackendOption[];
   /** false: may be opened without a receive callback (send only) */
   readonly needsReceive: boolean;
+  /** What it needs for a device with these options. Left out: unknown, and `netbe run` has no sandbox with it. */
+  needs?(device: string, options: ReadonlyMap<string, string>): BackendNeeds;
   open(request: BackendOpen): NetBackend;
 }
 

@@ -368,5 +368,12 @@ export const netmapBackend: NetBackendType = {
   example: 'netmap:eth1',
   options: [MODE, QUEUES, PROMISC, RING, ZERO_COPY],
   needsReceive: true,
+  // CAP_IPC_LOCK: memory of AF_XDP is locked; families: AF_UNIX (any socket can be asked about an interface),
+  // AF_NETLINK, AF_PACKET and AF_XDP
+  needs: () => ({
+    capabilities: ['CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_BPF', 'CAP_IPC_LOCK'],
+    socketFamilies: [1, 16, 17, 44],
+    syscalls: ['bpf'],
+  }),
   open,
 };

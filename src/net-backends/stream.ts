@@ -6,6 +6,7 @@
  * whenever nobody listens. A peer may go and come back at any time. Frames sent meanwhile are
  * dropped, and so are those that the peer does not read: the sender is never held up.
  */
+import { dirname } from 'node:path';
 import { EVF_READ, EVF_WRITE, type MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
@@ -13,6 +14,7 @@ import { Iovec } from '../memory/iovec.js';
 import type { Mapping } from '../memory/window.js';
 import { type Fd, readAt, writeAt } from '../sys/fd.js';
 import {
+  AF_INET,
   addressText,
   connectError,
   connectTcp,
@@ -404,6 +406,12 @@ export const streamBackend: NetBackendType = {
   example: 'stream0',
   options: [ADDR, MODE, RECONNECT],
   needsReceive: false,
+  needs(_device, options) {
+    const address = parseSocketAddress(options.get('addr') ?? '', 'tcp');
+    const syscalls = choiceOption(MODE, options) === 'client' ? ['connect'] : [];
+    if (address.kind === 'unix') return { socketFolders: [dirname(address.path)], syscalls };
+    return { socketFamilies: [AF_INET], tcp: true, syscalls };
+  },
   open: (request) =>
     new Stream(request, {
       address: parseSocketAddress(request.options.get('addr') ?? '', 'tcp'),

@@ -7,7 +7,7 @@
  */
 import type { NetBackendType } from './net-backend.js';
 import { TapBackend } from './tap/backend.js';
-import { parseTapOptions, tapOptions } from './tap/options.js';
+import { parseTapOptions, tapNeeds, tapOptions } from './tap/options.js';
 
 export const tapBackend: NetBackendType = {
   prefix: 'tap',
@@ -15,5 +15,6 @@ export const tapBackend: NetBackendType = {
   example: 'tap0',
   options: tapOptions,
   needsReceive: false,
+  needs: () => tapNeeds,
   open: (request) => new TapBackend(request, parseTapOptions('tap', request.device, request.options), false),
 };

@@ -142,5 +142,6 @@ export const valeBackend: NetBackendType = {
   example: 'vale0:vm1',
   options: [SLOTS, RING_KIB, TABLE, AGE],
   needsReceive: false,
+  needs: () => ({}),
   open,
 };

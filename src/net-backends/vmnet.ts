@@ -4,7 +4,7 @@
  */
 import type { NetBackendType } from './net-backend.js';
 import { TapBackend } from './tap/backend.js';
-import { parseTapOptions, tapOptions } from './tap/options.js';
+import { parseTapOptions, tapNeeds, tapOptions } from './tap/options.js';
 
 export const vmnetBackend: NetBackendType = {
   prefix: 'vmnet',
@@ -12,5 +12,6 @@ export const vmnetBackend: NetBackendType = {
   example: 'vmnet0',
   options: tapOptions,
   needsReceive: false,
+  needs: () => tapNeeds,
   open: (request) => new TapBackend(request, parseTapOptions('vmnet', request.device, request.options), true),
 };

@@ -29,8 +29,8 @@ const recvmmsgC = libc.func(
 ) as BatchCall;
 const sendmmsgC = libc.func('int sendmmsg(int fd, uint64_t messages, uint32_t count, int flags)') as BatchCall;
 
-const AF_UNIX = 1;
-const AF_INET = 2;
+export const AF_UNIX = 1;
+export const AF_INET = 2;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
 const FLAGS = 0o4000 | 0o2000000; // SOCK_NONBLOCK | SOCK_CLOEXEC

@@ -24,7 +24,7 @@ const sendC = libc.func('int64_t send(int fd, uint64_t buf, size_t length, int f
 const recvC = libc.func('int64_t recv(int fd, uint64_t buf, size_t length, int flags)') as Transfer;
 
 // linux/socket.h, linux/netlink.h, linux/rtnetlink.h
-const AF_NETLINK = 16;
+export const AF_NETLINK = 16;
 const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;

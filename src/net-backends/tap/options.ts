@@ -1,9 +1,18 @@
 /** The options of tap and vmnet, and the interface that a device string names. */
 import { usageError } from '../../errors.js';
-import { IFNAMSIZ } from '../../sys/tun.js';
-import type { BackendOption } from '../net-backend.js';
+import { AF_NETLINK } from '../../sys/netlink.js';
+import { IFNAMSIZ, TUN_PATH } from '../../sys/tun.js';
+import type { BackendNeeds, BackendOption } from '../net-backend.js';
 import { integerOption } from '../options.js';
 import type { IoWay } from './io.js';
+
+/** CAP_NET_ADMIN where it is there: for taps that are nobody's own, and for changes of the interface. */
+export const tapNeeds: BackendNeeds = {
+  capabilities: ['CAP_NET_ADMIN'],
+  devices: [TUN_PATH],
+  socketFamilies: [AF_NETLINK],
+  syscalls: ['io_uring_setup', 'io_uring_enter', 'io_uring_register'],
+};
 
 const MTU: BackendOption = {
   name: 'mtu',
