@@ -47,7 +47,8 @@ export class Dpdk {
     } catch (error) {
       throw new BenchSkipped(`DPDK cannot be set up: ${(error as Error).message}`);
     }
-    return new Dpdk(componentDir('dpdk'), reserveHugePages());
+    hugePagesReserved ??= reserveHugePages();
+    return new Dpdk(componentDir('dpdk'), hugePagesReserved);
   }
 
   get hugePages(): boolean {
@@ -102,6 +103,9 @@ export class Dpdk {
     return ['--lcores', cores, '--no-pci', '--no-telemetry', '-m', String(MEMORY), ...memory];
   }
 }
+
+/** Once a process: what was there before is known only the first time. */
+let hugePagesReserved: boolean | undefined;
 
 /** Sees to huge pages for generator and testpmd; given back at exit. False where they cannot be had. */
 function reserveHugePages(): boolean {
