@@ -331,8 +331,13 @@ test('a fabric of strict memory gives back what it asks of the kernel for signal
     await fabric.addNic({ backend: 'vale0:a', socket: join(dir, 'a.sock') });
     const guest = VhostUserGuest.connect(join(dir, 'a.sock'), sleepStep);
     guest.transmit(etherFrame(0xff, 1));
-    stepUntil(sleepStep, () => fabric.counters().a?.interrupts === 1, 'the guest is signalled');
-    assert.equal(guest.interrupts(1), 1);
+    let signals = 0;
+    const signalled = (): boolean => {
+      signals += guest.interrupts(1);
+      return signals > 0;
+    };
+    stepUntil(sleepStep, signalled, 'the guest is signalled');
+    assert.equal(signals, 1);
     await fabric.close();
     guest.close();
   }
