@@ -16,7 +16,6 @@ import { type Fd, readAt, writeAt } from '../sys/fd.js';
 import {
   AF_INET,
   addressText,
-  connectError,
   connectTcp,
   listenTcp,
   parseSocketAddress,
@@ -25,6 +24,7 @@ import {
 } from '../sys/inet.js';
 import { E, errnoText } from '../sys/libc.js';
 import { accept, connectUnix, listenUnix } from '../sys/socket.js';
+import { takeSocketError } from '../sys/sockopt.js';
 import {
   type BackendOpen,
   type BackendOption,
@@ -321,7 +321,7 @@ class Stream implements NetBackend {
       handle.delete();
       this.#socket = undefined;
       this.#writeHandle = undefined;
-      const no = connectError(socket.number);
+      const no = takeSocketError(socket.number);
       if (no === 0) this.#begin(socket);
       else {
         socket.close();

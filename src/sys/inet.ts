@@ -5,24 +5,19 @@
  * refused. All sockets are non-blocking; what fails on one that stands is returned as -errno.
  */
 import { usageError } from '../errors.js';
-import { type Fd, ownFd } from './fd.js';
+import type { Fd } from './fd.js';
 import { E, errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { removeStaleSocket } from './socket.js';
+import { bindSocket, openSocket, SOCK_DGRAM, SOCK_STREAM, type SocketOption, tryIntSockopt } from './sockopt.js';
 
-type AddressCall = (fd: number, addr: number, length: number) => number;
-const socketC = libc.func('int socket(int domain, int type, int protocol)') as AddressCall;
-const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as AddressCall;
-const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as AddressCall;
+const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as (
+  fd: number,
+  addr: number,
+  length: number,
+) => number;
 const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
 const fchmodC = libc.func('int fchmod(int fd, uint32_t mode)') as (fd: number, mode: number) => number;
-type OptionCall = (fd: number, level: number, name: number, value: number, length: number) => number;
-const setsockoptC = libc.func(
-  'int setsockopt(int fd, int level, int name, uint64_t value, uint32_t length)',
-) as OptionCall;
-const getsockoptC = libc.func(
-  'int getsockopt(int fd, int level, int name, uint64_t value, uint64_t length)',
-) as OptionCall;
 type BatchCall = (fd: number, messages: number, count: number, flags: number, timeout?: number) => number;
 const recvmmsgC = libc.func(
   'int recvmmsg(int fd, uint64_t messages, uint32_t count, int flags, uint64_t timeout)',
@@ -31,16 +26,12 @@ const sendmmsgC = libc.func('int sendmmsg(int fd, uint64_t messages, uint32_t co
 
 export const AF_UNIX = 1;
 export const AF_INET = 2;
-const SOCK_STREAM = 1;
-const SOCK_DGRAM = 2;
-const FLAGS = 0o4000 | 0o2000000; // SOCK_NONBLOCK | SOCK_CLOEXEC
 const SOL_SOCKET = 1;
-const SO_REUSEADDR = 2;
-const SO_ERROR = 4;
-const SO_SNDBUF = 7;
-const SO_RCVBUF = 8;
 const IPPROTO_TCP = 6;
-const TCP_NODELAY = 1;
+const SO_REUSEADDR: SocketOption = { level: SOL_SOCKET, option: 2, name: 'SO_REUSEADDR' };
+const SO_SNDBUF: SocketOption = { level: SOL_SOCKET, option: 7, name: 'SO_SNDBUF' };
+const SO_RCVBUF: SocketOption = { level: SOL_SOCKET, option: 8, name: 'SO_RCVBUF' };
+const TCP_NODELAY: SocketOption = { level: IPPROTO_TCP, option: 1, name: 'TCP_NODELAY' };
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SUN_PATH_MAX = 107;
@@ -99,20 +90,13 @@ export function addressText(address: SocketAddress): string {
   return address.kind === 'unix' ? `unix:${address.path}` : `${address.host}:${address.port}`;
 }
 
-const optionValue = new NativeBuffer(8);
-
-function setOption(fd: Fd, level: number, name: number, value: number): void {
-  optionValue.i32[0] = value;
-  setsockoptC(fd.number, level, name, optionValue.addr, 4);
-}
-
 /** Listens for TCP connections. Throws EADDRINUSE and the like. */
 export function listenTcp(address: SocketAddress & { kind: 'inet' }, backlog: number): Fd {
   const subject = addressText(address);
-  const fd = ownFd(socketC(AF_INET, SOCK_STREAM | FLAGS, 0), 'socket', subject);
+  const fd = openSocket(AF_INET, SOCK_STREAM, 0, subject);
   try {
-    setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-    if (bindC(fd.number, sockaddr.addr, setSockaddr(address)) !== 0) throw sysError('bind', subject);
+    tryIntSockopt(fd.number, SO_REUSEADDR, 1);
+    if (bindSocket(fd.number, sockaddr, setSockaddr(address)) !== 0) throw sysError('bind', subject);
     if (listenC(fd.number, backlog) !== 0) throw sysError('listen', subject);
     return fd;
   } catch (error) {
@@ -121,10 +105,10 @@ export function listenTcp(address: SocketAddress & { kind: 'inet' }, backlog: nu
   }
 }
 
-/** Begins to connect by TCP: when the descriptor is writable, connectError tells how it went. */
+/** Begins to connect by TCP: when the descriptor is writable, takeSocketError tells how it went (0: it stands). */
 export function connectTcp(address: SocketAddress & { kind: 'inet' }): Fd {
   const subject = addressText(address);
-  const fd = ownFd(socketC(AF_INET, SOCK_STREAM | FLAGS, 0), 'socket', subject);
+  const fd = openSocket(AF_INET, SOCK_STREAM, 0, subject);
   if (connectC(fd.number, sockaddr.addr, setSockaddr(address)) === 0) return fd;
   const no = errno();
   if (no === E.EINPROGRESS) return fd;
@@ -134,16 +118,7 @@ export function connectTcp(address: SocketAddress & { kind: 'inet' }): Fd {
 
 /** Small segments go at once: frames are written in batches already. */
 export function setNoDelay(fd: Fd): void {
-  setOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-}
-
-/** errno of a connection attempt that has ended; 0: it stands. */
-export function connectError(fd: number): number {
-  optionValue.i32[0] = 0;
-  optionValue.i32[1] = 4;
-  return getsockoptC(fd, SOL_SOCKET, SO_ERROR, optionValue.addr, optionValue.addr + 4) === 0
-    ? (optionValue.i32[0] as number)
-    : errno();
+  tryIntSockopt(fd.number, TCP_NODELAY, 1);
 }
 
 /**
@@ -153,15 +128,15 @@ export function connectError(fd: number): number {
 export function bindDatagram(local: SocketAddress, bufferBytes: number): Fd {
   const subject = addressText(local);
   const family = local.kind === 'unix' ? AF_UNIX : AF_INET;
-  const fd = ownFd(socketC(family, SOCK_DGRAM | FLAGS, 0), 'socket', subject);
+  const fd = openSocket(family, SOCK_DGRAM, 0, subject);
   try {
-    setOption(fd, SOL_SOCKET, SO_SNDBUF, bufferBytes);
-    setOption(fd, SOL_SOCKET, SO_RCVBUF, bufferBytes);
+    tryIntSockopt(fd.number, SO_SNDBUF, bufferBytes);
+    tryIntSockopt(fd.number, SO_RCVBUF, bufferBytes);
     if (local.kind === 'unix') {
       removeStaleSocket(local.path);
       if (fchmodC(fd.number, 0o600) !== 0) throw sysError('fchmod', subject);
     }
-    if (bindC(fd.number, sockaddr.addr, setSockaddr(local)) !== 0) throw sysError('bind', subject);
+    if (bindSocket(fd.number, sockaddr, setSockaddr(local)) !== 0) throw sysError('bind', subject);
     return fd;
   } catch (error) {
     fd.close();

@@ -29,6 +29,7 @@ const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as (
 ) => number;
 
 // linux/net.h
+export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
 const SOCK_NONBLOCK = 0o4000;
