@@ -17,7 +17,7 @@ import { type HostPort, hostModes } from '../netmap/host/host-port.js';
 import { type HostPortOptions, type OpenedHostPort, openHostPort } from '../netmap/host/open.js';
 import { HostReceiver } from '../netmap/host/receive.js';
 import { HostTransmitter } from '../netmap/host/transmit.js';
-import { parsePortName } from '../netmap/port-name.js';
+import { parsePortName, portNameError } from '../netmap/port-name.js';
 import { E } from '../sys/libc.js';
 import { interfaceNames, type LinkState, LinkWatch, type NetdevInfo, netdevInfo } from '../sys/netdev.js';
 import { openPacketSocket, setPromiscuous } from '../sys/packet-socket.js';
@@ -334,10 +334,19 @@ class NetmapIf implements NetBackend, Pollable {
   }
 }
 
+/** The interface that `device` names, whole. */
+function wholeInterface(device: string): string {
+  const names = interfaceNames();
+  const name = parsePortName(device, (nrName) => names.includes(nrName));
+  for (const part of ['pipe', 'mode', 'flags', 'memId', 'options'] as const)
+    if (name.at[part] !== undefined)
+      throw portNameError(name, part, `"${device.slice(name.at[part])}": only whole interfaces can be opened`);
+  return name.portName;
+}
+
 function open(request: BackendOpen): NetBackend {
   const { device, options } = request;
-  const names = interfaceNames();
-  const { ifname } = parsePortName(device, (name) => names.includes(name));
+  const ifname = wholeInterface(device);
   if (request.runtime.counters.directory().some(({ subject }) => subject === device))
     throw new NetbeError(`${device} is open already: an interface has one user`, {
       code: 'EBUSY',

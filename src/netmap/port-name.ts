@@ -1,65 +1,289 @@
 /**
- * Port names as nm_open(3) of netmap reads them:
+ * Port names as nm_open(3) and nmport_prepare(3) of netmap read them:
  *
- *   netmap:IF[SUFFIX]
- *     {N  }N   master and slave end of pipe N          ^      the host's rings
- *     *        all rings, the host's too               -N ^N  one ring, one of the host's
- *     /FLAGS   x exclusive, z zero-copy monitor, t r monitor, R T rings of one direction
- *     @N       memory of identity N
+ *   netmap:IF  valeS:P        an interface, or a port that netmap makes; a port of the VALE switch S
+ *     {ID  }ID                master and slave end of pipe ID of that port
+ *     ^  ^N  *  -N            the host's rings, one of them; all rings and the host's; one ring
+ *     /FLAGS                  x exclusive, t r z monitor of what is sent, received, both without copies,
+ *                             R T rings of one direction
+ *     @N                      in the memory region N
+ *     @share=PORT @conf:… @extmem:… @offset:…     options, after all else (port-options.ts)
  *
- * Only whole interfaces can be opened; every other form is recognised, and refused with the place of
- * the character that asks for it. A hyphen begins a ring only where digits end the name: Linux, unlike
- * netmap, has interfaces named "br-lan"; where both readings are possible the interface that exists wins.
+ * A hyphen begins a ring only where digits end the name: Linux, unlike netmap, has interfaces named
+ * "br-lan". Where both readings are possible the port that exists wins. Names that cannot be read are
+ * usage errors that point at the character; so do those who cannot open what a name asks for, with
+ * `portNameError`.
  */
 import { type NetbeError, usageError } from '../errors.js';
+import {
+  NETMAP_REQ_IFNAMSIZ,
+  NETMAP_RING_MASK,
+  NR_EXCLUSIVE,
+  NR_MONITOR_RX,
+  NR_MONITOR_TX,
+  NR_REG_ALL_NIC,
+  NR_REG_NIC_SW,
+  NR_REG_ONE_NIC,
+  NR_REG_ONE_SW,
+  NR_REG_SW,
+  NR_RX_RINGS_ONLY,
+  NR_TX_RINGS_ONLY,
+  NR_ZCOPY_MON,
+} from './abi-register.js';
+import { type PortOptions, readPortOptions } from './port-options.js';
+
+export interface PipeEnd {
+  readonly role: 'master' | 'slave';
+  readonly id: string;
+}
+
+/** Which part of a name an error is about. */
+export type PortNamePart = 'name' | 'pipe' | 'mode' | 'flags' | 'memId' | 'options';
 
 export interface NetmapPortName {
-  readonly kind: 'netmap';
-  readonly ifname: string;
+  /** as it was written */
+  readonly text: string;
+  readonly kind: 'netmap' | 'vale';
+  /** "vale0" of vale0:p, else "" */
+  readonly switchName: string;
+  /** the interface, or the port within its switch: "eth0", "p" */
+  readonly portName: string;
+  /** nr_name of the port, and of the port whose pipe it is: "eth0", "vale0:p" */
+  readonly baseName: string;
+  /** nr_name: "eth0", "vale0:p{1" */
+  readonly name: string;
+  readonly pipe: PipeEnd | undefined;
+  /** NR_REG_ALL_NIC, NR_REG_SW, NR_REG_NIC_SW, NR_REG_ONE_NIC or NR_REG_ONE_SW */
+  readonly mode: number;
+  /** which ring, where the mode is of one */
+  readonly ringId: number;
+  /** NR_EXCLUSIVE, NR_MONITOR_TX, NR_MONITOR_RX, NR_ZCOPY_MON, NR_RX_RINGS_ONLY, NR_TX_RINGS_ONLY */
+  readonly flags: number;
+  /** memory region, 0 where it is left open */
+  readonly memId: number;
+  readonly options: PortOptions;
+  /** offset in `text` of each part that is there */
+  readonly at: Readonly<Partial<Record<PortNamePart, number>>> & { readonly name: number };
 }
 
-const PREFIX = 'netmap:';
+/** longest name of an interface: IFNAMSIZ and its NUL */
+const MAX_IFNAME = 15;
 
-/** What each character that ends the interface's name asks for. */
-const suffixes: Readonly<Record<string, string>> = {
-  '{': 'the master end of a pipe',
-  '}': 'the slave end of a pipe',
-  '^': "the host's rings",
-  '*': "all rings with the host's",
-  '-': 'a single ring',
-  '+': 'nothing that netmap knows',
-  '/': 'flags',
-  '@': 'a memory region',
+const FLAGS: Readonly<Record<string, number>> = {
+  x: NR_EXCLUSIVE,
+  z: NR_ZCOPY_MON,
+  t: NR_MONITOR_TX,
+  r: NR_MONITOR_RX,
+  R: NR_RX_RINGS_ONLY,
+  T: NR_TX_RINGS_ONLY,
 };
 
-/** Parses `text`. `exists` tells whether there is an interface of that name. Throws a usage error that points at the character. */
-export function parsePortName(text: string, exists: (name: string) => boolean = () => false): NetmapPortName {
-  if (!text.startsWith(PREFIX)) throw pointAt(text, 0, `it must begin with "${PREFIX}"`);
-  const rest = text.slice(PREFIX.length);
-  if (rest === '') throw pointAt(text, text.length, 'the name of an interface is missing');
-  const end = exists(rest) ? rest.length : nameEnd(rest);
-  const at = PREFIX.length + end;
-  if (end === 0) throw pointAt(text, at, `the name of an interface must come before "${rest[0]}"`);
-  const ifname = rest.slice(0, end);
-  const bad = /[\s:]/.exec(ifname);
-  if (bad !== null) throw pointAt(text, PREFIX.length + bad.index, 'no interface has this character in its name');
-  if (end < rest.length) {
-    const what = suffixes[rest[end] as string];
-    throw pointAt(text, at, `"${rest.slice(end)}" asks for ${what}: only whole interfaces can be opened`);
-  }
-  return { kind: 'netmap', ifname };
+const PIPE_ROLES: Readonly<Record<string, PipeEnd['role']>> = { '{': 'master', '}': 'slave' };
+
+/**
+ * Parses `text`. `exists` tells whether there is a port of that nr_name ("br-1", "vale0:vm-1"), which then
+ * is the port's name although its end could be a ring. Throws a usage error that points at the character.
+ */
+export function parsePortName(text: string, exists: (nrName: string) => boolean = () => false): NetmapPortName {
+  return new PortNameReader(text, exists).read();
 }
 
-/** Where the interface's name ends, and a suffix begins. */
-function nameEnd(rest: string): number {
-  const found = /[+*^{}/@]|-(?=\d+(?:[*^{}/@]|$))/.exec(rest);
-  return found === null ? rest.length : found.index;
+/** Is `text` meant as a port's name (netmap:… or vale…:…), well-formed or not? */
+export function isPortName(text: string): boolean {
+  return /^(?:netmap|vale\w*):/.test(text);
 }
 
-function pointAt(text: string, at: number, why: string): NetbeError {
+/** `name` cannot be had because of one of its parts: a usage error that points there. */
+export function portNameError(name: NetmapPortName, part: PortNamePart, why: string, remedy?: string): NetbeError {
+  return pointAt(name.text, name.at[part] ?? name.at.name, why, remedy);
+}
+
+function pointAt(text: string, at: number, why: string, remedy = 'Write netmap:IF or valeN:PORT:'): NetbeError {
   return usageError(
     `port name "${text}", character ${at + 1}: ${why}`,
     text,
-    `Write netmap:IF with the name of an interface:\n  ${text}\n  ${' '.repeat(at)}^`,
+    `${remedy}\n  ${text}\n  ${' '.repeat(at)}^`,
   );
+}
+
+class PortNameReader {
+  readonly #text: string;
+  readonly #exists: (nrName: string) => boolean;
+  readonly #at: { -readonly [P in PortNamePart]?: number } & { name: number } = { name: 0 };
+  /** offset of the next character */
+  #off = 0;
+  #mode = NR_REG_ALL_NIC;
+  #ringId = 0;
+  #flags = 0;
+  #memId = 0;
+
+  constructor(text: string, exists: (nrName: string) => boolean) {
+    this.#text = text;
+    this.#exists = exists;
+  }
+
+  read(): NetmapPortName {
+    const text = this.#text;
+    const { kind, switchName } = this.#readPrefix();
+    this.#at.name = this.#off;
+    const nameOff = kind === 'vale' ? 0 : this.#off;
+    const portName = this.#readPort(kind, text.slice(nameOff, this.#off));
+    const baseName = text.slice(nameOff, this.#off);
+    const pipe = this.#readPipe();
+    const name = text.slice(nameOff, this.#off);
+    if (name.length >= NETMAP_REQ_IFNAMSIZ)
+      throw this.#error(
+        nameOff + NETMAP_REQ_IFNAMSIZ - 1,
+        `names of ports have ${NETMAP_REQ_IFNAMSIZ - 1} characters at most`,
+      );
+    this.#readMode(pipe);
+    this.#readFlagsAndMemory();
+    const options = this.#readOptions();
+    return {
+      text,
+      kind,
+      switchName,
+      portName,
+      baseName,
+      name,
+      pipe,
+      mode: this.#mode,
+      ringId: this.#ringId,
+      flags: this.#flags,
+      memId: this.#memId,
+      options,
+      at: this.#at,
+    };
+  }
+
+  #readPrefix(): { kind: NetmapPortName['kind']; switchName: string } {
+    const text = this.#text;
+    const prefix = /^(?:netmap|vale)/.exec(text)?.[0];
+    if (prefix === undefined) throw this.#error(0, 'it must begin with "netmap:" or "vale"');
+    const colon = text.indexOf(':');
+    if (colon < 0) throw this.#error(text.length, 'the colon after the prefix is missing');
+    const identifier = text.slice(prefix.length, colon);
+    const bad = (prefix === 'netmap' ? /./ : /\W/).exec(identifier);
+    if (bad !== null)
+      throw this.#error(
+        prefix.length + bad.index,
+        prefix === 'netmap' ? 'a colon must follow "netmap"' : 'names of switches are letters, digits and underscores',
+      );
+    this.#off = colon + 1;
+    return { kind: prefix as NetmapPortName['kind'], switchName: prefix === 'vale' ? text.slice(0, colon) : '' };
+  }
+
+  /** The port's name up to its pipe, mode, flags or options; `before` is what nr_name has before it. */
+  #readPort(kind: NetmapPortName['kind'], before: string): string {
+    const what = kind === 'vale' ? 'port' : 'interface';
+    const rest = this.#text.slice(this.#off);
+    if (rest === '') throw this.#error(this.#off, `the name of ${what === 'port' ? 'a' : 'an'} ${what} is missing`);
+    const length = this.#exists(before + rest) ? rest.length : this.#nameLength(before, rest);
+    if (length === 0)
+      throw this.#error(this.#off, `the name of ${what === 'port' ? 'a' : 'an'} ${what} must come before "${rest[0]}"`);
+    const name = rest.slice(0, length);
+    const bad = (kind === 'vale' ? /[^\w.-]/ : /[\s:\0]/).exec(name);
+    if (bad !== null) throw this.#error(this.#off + bad.index, `no ${what} has this character in its name`);
+    if (kind === 'netmap' && name.length > MAX_IFNAME)
+      throw this.#error(this.#off + MAX_IFNAME, `names of interfaces have ${MAX_IFNAME} characters at most`);
+    this.#off += length;
+    return name;
+  }
+
+  #nameLength(before: string, rest: string): number {
+    const end = /[*^{}/@]/.exec(rest)?.index ?? rest.length;
+    const name = rest.slice(0, end);
+    if (this.#exists(before + name)) return end;
+    return /-\d+$/.exec(name)?.index ?? end;
+  }
+
+  #readPipe(): PipeEnd | undefined {
+    const role = PIPE_ROLES[this.#next()];
+    if (role === undefined) return undefined;
+    this.#at.pipe = this.#off++;
+    const id = this.#take(/^\w+/);
+    if (id === '') throw this.#error(this.#off, 'the name of the pipe is missing: letters, digits and underscores');
+    return { role, id };
+  }
+
+  #readMode(pipe: PipeEnd | undefined): void {
+    const sign = this.#next();
+    if (sign !== '^' && sign !== '*' && sign !== '-') return;
+    if (pipe !== undefined && sign !== '-') throw this.#error(this.#off, 'a pipe has no rings of a host');
+    this.#at.mode = this.#off++;
+    if (sign === '*') this.#mode = NR_REG_NIC_SW;
+    else if (sign === '^' && !/\d/.test(this.#next())) this.#mode = NR_REG_SW;
+    else {
+      this.#mode = sign === '^' ? NR_REG_ONE_SW : NR_REG_ONE_NIC;
+      this.#ringId = this.#number('a ring', NETMAP_RING_MASK - 1, 0);
+    }
+  }
+
+  /** /FLAGS and @N, in any order. */
+  #readFlagsAndMemory(): void {
+    for (;;) {
+      if (this.#next() === '/') this.#readFlags();
+      else if (/^@(?:\d|$)/.test(this.#text.slice(this.#off))) this.#readMemory();
+      else break;
+    }
+    const oneDirection = NR_RX_RINGS_ONLY | NR_TX_RINGS_ONLY;
+    if ((this.#flags & oneDirection) === oneDirection)
+      throw this.#error(this.#at.flags ?? 0, 'R leaves the rings that receive and T those that send: together none');
+    // as netmap does: monitors without copies watch both directions
+    if ((this.#flags & NR_ZCOPY_MON) !== 0) this.#flags |= NR_MONITOR_TX | NR_MONITOR_RX;
+  }
+
+  #readFlags(): void {
+    this.#at.flags ??= this.#off;
+    this.#off++;
+    while (this.#next() !== '' && this.#next() !== '@') {
+      const flag = FLAGS[this.#next()];
+      if (flag === undefined) throw this.#error(this.#off, 'the flags are x, z, t, r, R and T');
+      this.#flags |= flag;
+      this.#off++;
+    }
+  }
+
+  #readMemory(): void {
+    if (this.#at.memId !== undefined) throw this.#error(this.#off, 'the memory region is there twice');
+    this.#at.memId = this.#off++;
+    this.#memId = this.#number('a memory region', 0xffff, 1);
+  }
+
+  #readOptions(): PortOptions {
+    const next = this.#next();
+    if (next === '@') this.#at.options = this.#off;
+    else if (next !== '') {
+      const { pipe, mode, memId } = this.#at;
+      const expected = [pipe, mode, memId].some((at) => at !== undefined)
+        ? 'is not expected here'
+        : 'asks for nothing that netmap knows';
+      throw this.#error(this.#off, `"${next}" ${expected}`);
+    }
+    return readPortOptions(this.#text, this.#off, (at, reason) => this.#error(at, reason));
+  }
+
+  #number(what: string, max: number, min: number): number {
+    const at = this.#off;
+    const digits = this.#take(/^\d+/);
+    if (digits === '') throw this.#error(at, `the number of ${what} is missing`);
+    const value = Number(digits);
+    if (value < min || value > max) throw this.#error(at, `the number of ${what} is ${min} to ${max}`);
+    return value;
+  }
+
+  /** The next character, "" at the end. */
+  #next(): string {
+    return this.#text.charAt(this.#off);
+  }
+
+  #take(pattern: RegExp): string {
+    const taken = pattern.exec(this.#text.slice(this.#off))?.[0] ?? '';
+    this.#off += taken.length;
+    return taken;
+  }
+
+  #error(at: number, why: string): NetbeError {
+    return pointAt(this.#text, at, why);
+  }
 }
