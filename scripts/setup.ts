@@ -25,6 +25,7 @@ Environment
   NETBE_DEBIAN_MIRROR   a Debian mirror, where the system's apt sources name none
   NETBE_UML             a user-mode-linux kernel of your own
   NETBE_QEMU            a qemu-system-x86_64 of your own
+  NETBE_QEMU11          another, 10.1 or newer, for what needs vfio-user
 `;
 
 function list(): void {

@@ -4,7 +4,7 @@
  * reach it (proxies and credentials of the system's apt.conf stay in force); nothing is installed
  * and nothing of the system is written.
  *
- * The suite is fixed, whatever the machine runs, so that everybody tests with the same versions.
+ * The suites are fixed, whatever the machine runs, so that everybody tests with the same versions.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
@@ -12,7 +12,11 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { NetbeError } from '../../src/errors.js';
 
-export const suite = 'bookworm';
+/** Suites of Debian; the first goes before the others. */
+export type Suites = readonly [string, ...string[]];
+
+/** Where a component comes from unless it names suites of its own */
+export const defaultSuites: Suites = ['bookworm'];
 const keyring = '/usr/share/keyrings/debian-archive-keyring.gpg';
 
 export interface DebianPackage {
@@ -45,15 +49,15 @@ function osRelease(key: string): string {
   }
 }
 
-/** Base URI of a Debian mirror: NETBE_DEBIAN_MIRROR, else what the system's apt sources name for its own release. */
-function findMirror(): string {
+/** Base URI of a Debian mirror: NETBE_DEBIAN_MIRROR, else what the system's apt sources name for one of `suites` or its own release. */
+function findMirror(suites: Suites): string {
   if (process.env.NETBE_DEBIAN_MIRROR) return process.env.NETBE_DEBIAN_MIRROR;
   // --no-release-info answers before the first `apt-get update` as well
   const args = ['indextargets', '--no-release-info', '--format', '$(REPO_URI) $(RELEASE) $(COMPONENT)'];
   const { stdout } = spawnSync('apt-get', [...args, 'Created-By: Packages'], { encoding: 'utf8' });
   const rows = (stdout ?? '').split('\n').map((line) => line.split(' '));
-  const own = osRelease('ID') === 'debian' ? osRelease('VERSION_CODENAME') : suite;
-  for (const release of [suite, own, 'stable']) {
+  const own = osRelease('ID') === 'debian' ? [osRelease('VERSION_CODENAME')] : [];
+  for (const release of [...suites, ...own, ...defaultSuites, 'stable']) {
     const row = rows.find(([, r, component]) => r === release && component === 'main');
     if (row?.[0]) return row[0];
   }
@@ -71,7 +75,7 @@ export class PrivateApt {
   readonly #dir: string;
 
   /** `dir` is made, and may be left over from an interrupted run. */
-  constructor(dir: string, arch: string) {
+  constructor(dir: string, arch: string, suites: Suites) {
     this.#dir = dir;
     this.#conf = join(dir, 'apt.conf');
     mkdirSync(join(dir, 'lists', 'partial'), { recursive: true });
@@ -80,8 +84,9 @@ export class PrivateApt {
     // no package counts as installed: dependencies are listed down to the C library
     writeFileSync(join(dir, 'status'), '');
     const signedBy = existsSync(keyring) ? ` [signed-by=${keyring}]` : '';
-    writeFileSync(join(dir, 'sources.list'), `deb${signedBy} ${findMirror()} ${suite} main\n`);
-    writeFileSync(this.#conf, aptConf(dir, arch));
+    const mirror = findMirror(suites);
+    writeFileSync(join(dir, 'sources.list'), suites.map((s) => `deb${signedBy} ${mirror} ${s} main\n`).join(''));
+    writeFileSync(this.#conf, aptConf(dir, arch, suites[0]));
   }
 
   async update(): Promise<void> {
@@ -185,7 +190,7 @@ function exit(child: ChildProcess): Promise<number | string> {
 
 // Hooks of the system (appstream, packagekit, debconf) are for its own packages; apt drops to the user _apt
 // when root runs it, and that user cannot write into a private folder.
-function aptConf(dir: string, arch: string): string {
+function aptConf(dir: string, arch: string, preferredSuite: string): string {
   const quoted = {
     'Dir::State': dir,
     'Dir::State::lists': `${dir}/lists`,
@@ -201,6 +206,8 @@ function aptConf(dir: string, arch: string): string {
     'Dir::Etc::preferencesparts': '/dev/null',
     'Dir::Log': dir,
     'APT::Architecture': arch,
+    // backports are taken only where they are asked for
+    'APT::Default-Release': preferredSuite,
     'APT::Install-Recommends': 'false',
     'APT::Sandbox::User': 'root',
     'APT::Update::Error-Mode': 'any',

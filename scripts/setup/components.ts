@@ -1,17 +1,20 @@
 /** What can be set up: the one list. Command line, messages and stamps come from it. */
 
-import type { DebianPackage } from './apt.js';
-import { debianArch } from './apt.js';
+import { type DebianPackage, debianArch, type Suites } from './apt.js';
 
 export interface Component {
   readonly name: string;
   readonly purpose: string;
   /** Debian packages asked for */
   readonly roots: readonly string[];
+  /** Debian suites that they come from, if not from the default one */
+  readonly suites?: Suites;
   /** Of what they depend on, the libraries come along: what the programs need to run, not what installing them needs. */
   readonly libraries: boolean;
   /** Further dependencies that come along; a star at the end stands for anything. */
   readonly also: readonly string[];
+  /** Files that stay, of the unpacked tree; without it all of them. */
+  readonly keep?: RegExp;
   /** What a person who has it already may set instead, and what it must be. */
   readonly override?: { readonly variable: string; readonly meaning: string };
   /** Debian architectures that have it */
@@ -38,8 +41,8 @@ export const components: readonly Component[] = [
   },
   {
     name: 'guest',
-    purpose: 'what runs inside the guests: busybox, iperf3, ethtool',
-    roots: ['busybox-static', 'iperf3', 'ethtool'],
+    purpose: 'what runs inside the guests: busybox, iperf3, ethtool; and xz, to unpack their kernel',
+    roots: ['busybox-static', 'iperf3', 'ethtool', 'xz-utils'],
     libraries: true,
     also: [],
     archs: ['amd64'],
@@ -56,11 +59,24 @@ export const components: readonly Component[] = [
     byDefault: true,
   },
   {
+    name: 'qemu11',
+    purpose: 'QEMU 11, a vfio-user client, with boot ROMs (iPXE)',
+    roots: ['qemu-system-x86', 'ipxe-qemu'],
+    suites: ['trixie-backports', 'trixie'],
+    libraries: true,
+    also: ['qemu-system-common', 'qemu-system-data', 'seabios'],
+    override: { variable: 'NETBE_QEMU11', meaning: 'a qemu-system-x86_64 of the machine, 10.1 or newer' },
+    archs: ['amd64'],
+    byDefault: true,
+  },
+  {
     name: 'kernel',
-    purpose: 'the Linux kernel that the QEMU guests boot',
-    roots: ['linux-image-cloud-amd64'],
+    purpose: 'the Linux kernel that the QEMU guests boot, with drivers for every NIC',
+    // not the cloud kernel: that one has no e1000
+    roots: ['linux-image-amd64'],
     libraries: false,
     also: ['linux-image-*'],
+    keep: /^boot\/vmlinuz-|\/kernel\/(drivers\/(net\/([^/]+$|ethernet\/intel\/e1000)|virtio|ptp|pps)|net|lib)\b/,
     archs: ['amd64'],
     byDefault: true,
   },

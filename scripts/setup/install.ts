@@ -2,10 +2,10 @@
  * Brings components into the cache: resolves, downloads, unpacks, publishes. Interrupted at any point,
  * the next run goes on: finished downloads are kept, half a tree is never mistaken for a whole one.
  */
-import { mkdirSync, rmSync, statfsSync } from 'node:fs';
-import { join } from 'node:path';
+import { mkdirSync, readdirSync, rmSync, statfsSync } from 'node:fs';
+import { join, relative } from 'node:path';
 import { usageError } from '../../src/errors.js';
-import { cannotFetch, type DebianPackage, missingTools, PrivateApt, suite } from './apt.js';
+import { cannotFetch, type DebianPackage, defaultSuites, missingTools, PrivateApt, type Suites } from './apt.js';
 import {
   cacheDir,
   debianDir,
@@ -22,8 +22,15 @@ import { megabytes, Progress } from './progress.js';
 /** Raised when a component of the same packages is laid out in another way */
 const layoutVersion = '1';
 
+const suitesOf = (c: Component): Suites => c.suites ?? defaultSuites;
+
 const recipeOf = (c: Component): string =>
-  hashOf(layoutVersion, suite, hostArch(), JSON.stringify([c.roots, c.libraries, c.also]));
+  hashOf(
+    layoutVersion,
+    suitesOf(c).join(),
+    hostArch(),
+    JSON.stringify([c.roots, c.libraries, c.also, ...(c.keep ? [c.keep.source] : [])]),
+  );
 
 /** The named components; those of the tests if none is named. */
 export function chooseComponents(names: readonly string[]): Component[] {
@@ -81,38 +88,69 @@ function checkMachine(missing: readonly Component[]): void {
   }
 }
 
+/** What comes from the same suites: through one apt, each package once. */
+interface SuitePlan {
+  apt: PrivateApt;
+  packagesOf: Map<Component, DebianPackage[]>;
+  debs: DebianPackage[];
+}
+
 async function fetchAll(missing: readonly Component[], progress: Progress, dryRun: boolean): Promise<void> {
   const started = Date.now();
   progress.line(`Setting up in ${cacheDir()} (nothing is installed; delete the folder to undo it)`);
   makeCacheDir(workDir());
-  const apt = new PrivateApt(join(workDir(), 'apt'), hostArch());
-  progress.line(`Reading the package lists of Debian ${suite} …`);
-  await apt.update();
-
-  const plan = new Map<Component, DebianPackage[]>();
-  for (const c of missing) {
-    const packages = selectPackages(c, await apt.resolve(c.roots));
-    plan.set(c, packages);
-    const size = megabytes(sizeOf(packages)).padStart(8);
-    progress.line(`  ${c.name.padEnd(7)}${size}  ${c.purpose} (${count(packages.length, 'package')})`);
-  }
-  const all = [...new Map([...plan.values()].flat().map((p) => [p.name, p])).values()];
-  const total = sizeOf(all);
+  const plans: SuitePlan[] = [];
+  for (const components of bySuites(missing)) plans.push(await planSuites(components, progress));
+  const debs = plans.flatMap((plan) => plan.debs);
+  const summary = `${count(debs.length, 'package')}, ${megabytes(sizeOf(debs))}`;
   if (dryRun) {
-    progress.line(
-      `Would download ${count(all.length, 'package')}, ${megabytes(total)}: ${all.map((p) => p.name).join(' ')}`,
-    );
+    progress.line(`Would download ${summary}: ${debs.map((deb) => deb.name).join(' ')}`);
     return;
   }
-  checkSpace(total);
-  progress.line(`Downloading ${count(all.length, 'package')}, ${megabytes(total)}`);
-  await apt.download(all, (percent) => progress.bytes((percent * total) / 100, total));
-
-  for (const [component, packages] of plan) {
-    progress.line(`Unpacking ${component.name} …`);
-    await unpack(apt, component, packages);
-  }
+  checkSpace(sizeOf(debs));
+  progress.line(`Downloading ${summary}`);
+  await downloadAll(plans, sizeOf(debs), progress);
+  for (const { apt, packagesOf } of plans)
+    for (const [component, packages] of packagesOf) {
+      progress.line(`Unpacking ${component.name} …`);
+      await unpack(apt, component, packages);
+    }
   progress.line(`Set up ${missing.map((c) => c.name).join(', ')} in ${((Date.now() - started) / 1000).toFixed(0)} s`);
+}
+
+function bySuites(missing: readonly Component[]): Component[][] {
+  const groups = new Map<string, Component[]>();
+  for (const c of missing) {
+    const name = suitesOf(c).join();
+    groups.set(name, [...(groups.get(name) ?? []), c]);
+  }
+  return [...groups.values()];
+}
+
+/** What to download for components of the same suites. */
+async function planSuites(components: readonly Component[], progress: Progress): Promise<SuitePlan> {
+  const suites = suitesOf(components[0]!);
+  progress.line(`Reading the package lists of Debian ${suites.join(' and ')} …`);
+  const apt = new PrivateApt(join(workDir(), `apt-${suites.join('-')}`), hostArch(), suites);
+  await apt.update();
+  const packagesOf = new Map<Component, DebianPackage[]>();
+  for (const component of components) {
+    const packages = selectPackages(component, await apt.resolve(component.roots));
+    packagesOf.set(component, packages);
+    const size = megabytes(sizeOf(packages)).padStart(8);
+    progress.line(`  ${component.name.padEnd(7)}${size}  ${component.purpose} (${count(packages.length, 'package')})`);
+  }
+  const debs = [...new Map([...packagesOf.values()].flat().map((p) => [p.name, p])).values()];
+  return { apt, packagesOf, debs };
+}
+
+async function downloadAll(plans: readonly SuitePlan[], total: number, progress: Progress): Promise<void> {
+  let before = 0;
+  for (const { apt, debs } of plans) {
+    const size = sizeOf(debs);
+    await apt.download(debs, (percent) => progress.bytes(before + (percent * size) / 100, total));
+    before += size;
+  }
 }
 
 async function unpack(apt: PrivateApt, component: Component, packages: readonly DebianPackage[]): Promise<void> {
@@ -120,11 +158,20 @@ async function unpack(apt: PrivateApt, component: Component, packages: readonly 
   rmSync(tree, { recursive: true, force: true });
   mkdirSync(tree, { recursive: true });
   for (const p of packages) await apt.unpack(p, tree);
+  if (component.keep) prune(tree, component.keep);
   publishTree(component.name, tree, {
     recipe: recipeOf(component),
-    suite,
+    suite: suitesOf(component).join(' '),
     packages: Object.fromEntries(packages.map((p) => [p.name, p.version])),
   });
+}
+
+/** Deletes the files of `tree` that do not match. */
+function prune(tree: string, keep: RegExp): void {
+  for (const entry of readdirSync(tree, { recursive: true, withFileTypes: true })) {
+    const path = join(entry.parentPath, entry.name);
+    if (!entry.isDirectory() && !keep.test(relative(tree, path))) rmSync(path);
+  }
 }
 
 /** Unpacked, the packages take about three times their size, beside the downloads. */

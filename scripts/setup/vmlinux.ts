@@ -1,34 +1,51 @@
 /**
  * Takes the kernel's ELF image out of a bzImage (Linux x86 boot protocol 2.08+): QEMU enters it through
- * PVH at once, without seconds of self-extraction under emulation. Debian's cloud kernels are packed
- * with LZ4 in its legacy frame format: a magic, then blocks, each preceded by its packed size.
+ * PVH at once, without seconds of self-extraction under emulation. Debian packs its kernels with XZ, the
+ * cloud kernels with LZ4 in its legacy frame format: a magic, then blocks, each preceded by its packed size.
  */
+import { gunzipSync } from 'node:zlib';
 import { NetbeError } from '../../src/errors.js';
 
 const SETUP_SECTS = 0x1f1;
 const PAYLOAD_OFFSET = 0x248;
 const PAYLOAD_LENGTH = 0x24c;
 const LZ4_LEGACY_MAGIC = 0x184c2102;
+const GZIP_MAGIC = 0x8b1f;
+const XZ_MAGIC = Buffer.from('\xfd7zXZ\0', 'latin1');
 const LZ4_LEGACY_BLOCK = 8 << 20;
 
-export function unpackKernel(bzImage: Buffer): Buffer {
+/** Unpacks XZ (the kernel's `unxz`, https://tukaani.org/xz/xz-file-format.txt): the whole stream in, its contents out. */
+export type Unxz = (packed: Buffer) => Buffer;
+
+export function unpackKernel(bzImage: Buffer, unxz: Unxz): Buffer {
   if (bzImage.toString('latin1', 0x202, 0x206) !== 'HdrS') throw broken('no boot protocol header');
   const start = (bzImage.readUInt8(SETUP_SECTS) + 1) * 512 + bzImage.readUInt32LE(PAYLOAD_OFFSET);
   const end = start + bzImage.readUInt32LE(PAYLOAD_LENGTH) - 4;
   // the unpacked size follows the payload
-  const image = Buffer.alloc(bzImage.readUInt32LE(end));
-  const magic = bzImage.readUInt32LE(start);
-  if (magic !== LZ4_LEGACY_MAGIC) throw broken(`payload magic ${magic.toString(16)} is not that of LZ4`);
+  const length = bzImage.readUInt32LE(end);
+  const image = unpackPayload(bzImage.subarray(start, end), length, unxz);
+  if (image.length !== length || image.toString('latin1', 1, 4) !== 'ELF')
+    throw broken(`unpacked to ${image.length} bytes`);
+  return image;
+}
 
+function unpackPayload(payload: Buffer, length: number, unxz: Unxz): Buffer {
+  if (payload.readUInt32LE(0) === LZ4_LEGACY_MAGIC) return unpackLz4(payload, length);
+  if (payload.readUInt16LE(0) === GZIP_MAGIC) return gunzipSync(payload);
+  if (payload.subarray(0, XZ_MAGIC.length).equals(XZ_MAGIC)) return unxz(payload);
+  throw broken(`payload magic ${payload.toString('hex', 0, 6)} is not that of LZ4, gzip or XZ`);
+}
+
+function unpackLz4(payload: Buffer, length: number): Buffer {
+  const image = Buffer.alloc(length);
   let outOff = 0;
-  for (let at = start + 4; at + 4 <= end; ) {
-    const blockLen = bzImage.readUInt32LE(at);
+  for (let at = 4; at + 4 <= payload.length; ) {
+    const blockLen = payload.readUInt32LE(at);
     at += 4;
-    outOff += unpackLz4Block(bzImage.subarray(at, at + blockLen), image, outOff);
+    outOff += unpackLz4Block(payload.subarray(at, at + blockLen), image, outOff);
     at += blockLen;
   }
-  if (outOff !== image.length || image.toString('latin1', 1, 4) !== 'ELF') throw broken(`unpacked to ${outOff} bytes`);
-  return image;
+  return image.subarray(0, outOff);
 }
 
 /** One LZ4 block (LZ4 block format 1.6): literals and matches in turn, ending with literals. Returns the bytes written. */

@@ -1,7 +1,8 @@
 /**
- * Starts QEMU guests (TCG, no KVM needed) with vhost-user NICs. The QEMU of the set-up runs in place:
- * with the loader, libraries, modules and firmware it came with, whatever the machine has.
+ * Starts QEMU guests (TCG, no KVM needed) with vhost-user and vfio-user NICs. The QEMU of the set-up runs in
+ * place: with the loader, libraries, modules and firmware it came with, whatever the machine has.
  */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { componentDir } from '../../../scripts/setup/cache.js';
 import { bootImage, findProgram, libraryDirs, loaderOf, requireComponent } from '../../../scripts/setup/images.js';
@@ -14,10 +15,18 @@ export interface QemuNic extends GuestNic {
   properties?: string;
   /** QEMU listens on the socket, for a NIC in client mode */
   listen?: boolean;
+  /** what QEMU is told to connect with; vfio-user needs the newer one */
+  transport?: 'vhost-user' | 'vfio-user';
+  /** boot ROM, a file of iPXE; none by default */
+  romfile?: string;
 }
+
+/** QEMU 7.2, Debian 12's own, or 11, which knows vfio-user */
+export type QemuProgram = 'qemu' | 'qemu11';
 
 export interface QemuOptions {
   name?: string;
+  program?: QemuProgram;
   nics?: readonly QemuNic[];
   memoryMb?: number;
   /** room for memory that is plugged in later */
@@ -29,75 +38,122 @@ export interface QemuOptions {
   reconnect?: boolean;
   /** arguments for memory and NICs, as `netbe qemu-args` prints them, instead of `nics`, `memoryMb` and `reconnect` */
   netbeArgs?: readonly string[];
+  /** whether the guest's reboot boots it again instead of ending QEMU (default false) */
+  reboots?: boolean;
+  /** "network": the boot ROM of the first NIC finds what to boot, whose parameters must be `bootParameters` */
+  boot?: 'kernel' | 'network';
+  /** further arguments */
+  extraArgs?: readonly string[];
 }
 
 /** Boots; resolves when the guest takes commands. Its NICs are eth0, eth1, … in the order given. */
 export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
-  const { name = 'qemu', bootTimeoutMs = 120_000, netbeArgs, qmpPath } = options;
-  const { kernel, initrd } = bootImage('kernel');
-  const { command, args, env } = qemuCommand();
+  return ready(spawnQemu(options), options.bootTimeoutMs ?? 120_000);
+}
+
+/** Starts QEMU without waiting for its guest. */
+export function spawnQemu(options: QemuOptions): Guest {
+  const { name = 'qemu', program = 'qemu', netbeArgs, qmpPath, boot = 'kernel', extraArgs = [] } = options;
+  const { command, args, env } = qemuCommand(program);
   // QEMU does not heed a port that hangs up
-  const [program, ...leading] = dyingWithParent(command, ...args);
-  const guest = new Guest({
+  const [first, ...leading] = dyingWithParent(command, ...args);
+  return new Guest({
     name,
     dir: guestDir(),
-    command: program,
+    command: first,
     env,
     args: [
       ...leading,
-      ...['-name', name, '-M', 'pc', '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-no-reboot', '-nographic'],
+      ...['-name', name, '-M', 'pc', '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-nographic'],
+      ...(options.reboots ? [] : ['-no-reboot']),
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],
-      ...['-kernel', kernel, '-initrd', initrd, '-append', bootParameters],
+      ...(boot === 'kernel' ? kernelArguments() : ['-boot', 'order=n']),
       ...(qmpPath === undefined ? [] : ['-qmp', `unix:${qmpPath},server=on,wait=off`]),
       ...(netbeArgs?.map(withoutBootRom) ?? ownArguments(options)),
+      ...extraArgs,
     ],
   });
-  return ready(guest, bootTimeoutMs);
 }
 
 // Whatever takes time at boot under emulation and serves no test is off.
-const bootParameters = [
+export const bootParameters = [
   'console=ttyS0 quiet panic=-1 cryptomgr.notests mitigations=off nokaslr rodata=off',
   'initcall_blacklist=load_system_certificate_list,init_kprobe_trace netbe.port=ttyS1',
 ].join(' ');
 
+function kernelArguments(): string[] {
+  const { kernel, initrd } = bootImage('kernel');
+  return ['-kernel', kernel, '-initrd', initrd, '-append', bootParameters];
+}
+
 function ownArguments(options: QemuOptions): string[] {
-  const { nics = [], memoryMb = 192, maxMemoryMb, reconnect = true } = options;
+  const { nics = [], memoryMb = 192, maxMemoryMb } = options;
   const slots = maxMemoryMb === undefined ? '' : `,slots=4,maxmem=${maxMemoryMb}M`;
   return [
     ...['-m', `${memoryMb}M${slots}`, '-machine', 'memory-backend=mem'],
     ...['-object', `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`],
-    ...nics.flatMap((nic, i) => nicArguments(nic, i, reconnect)),
+    ...nics.flatMap((nic, i) =>
+      nic.transport === 'vfio-user' ? vfioUserArguments(nic, i) : vhostUserArguments(nic, i, options),
+    ),
   ];
 }
 
-/** The set-up brings no boot ROMs, and loading them takes seconds. */
+/** The set-up brings no boot ROMs for QEMU 7.2, and loading them takes seconds. */
 function withoutBootRom(argument: string): string {
   return argument.startsWith('virtio-net-pci,') ? `${argument},romfile=` : argument;
 }
 
-function nicArguments(nic: QemuNic, index: number, reconnect: boolean): string[] {
+function vfioUserArguments(nic: QemuNic, index: number): string[] {
+  return ['-device', JSON.stringify(vfioUserDevice(nic, `vfio${index}`))];
+}
+
+/** The device as -device and QMP's device_add take it */
+export function vfioUserDevice(nic: QemuNic, id: string): object {
+  return {
+    driver: 'vfio-user-pci',
+    id,
+    socket: { type: 'unix', path: nic.socket },
+    romfile: nic.romfile ?? '',
+    ...(nic.romfile ? { bootindex: 1 } : {}),
+  };
+}
+
+function vhostUserArguments(nic: QemuNic, index: number, options: QemuOptions): string[] {
+  const { program = 'qemu', reconnect = true } = options;
   const mac = nic.mac ? `,mac=${nic.mac}` : '';
   const properties = nic.properties ? `,${nic.properties}` : '';
-  const role = nic.listen ? ',server=on,wait=off' : reconnect ? ',reconnect=1' : '';
+  const again = program === 'qemu' ? ',reconnect=1' : ',reconnect-ms=1000';
+  const role = nic.listen ? ',server=on,wait=off' : reconnect ? again : '';
+  // vectors=0: QEMU 7.2 crashes under TCG when a driver starts vhost-user with MSI-X
+  const vectors = program === 'qemu' ? ',vectors=0' : '';
+  const rom = `,romfile=${nic.romfile ?? ''}${nic.romfile ? ',bootindex=1' : ''}`;
   return [
     ...['-chardev', `socket,id=c${index},path=${nic.socket}${role}`],
     ...['-netdev', `vhost-user,id=n${index},chardev=c${index}`],
-    // vectors=0: QEMU 7.2 crashes under TCG when a driver starts vhost-user with MSI-X
-    ...['-device', withoutBootRom(`virtio-net-pci,netdev=n${index},vectors=0${mac}${properties}`)],
+    ...['-device', `virtio-net-pci,netdev=n${index}${vectors}${mac}${properties}${rom}`],
   ];
 }
 
-/** How to start QEMU: NETBE_QEMU, or the one of the set-up. */
-export function qemuCommand(): { command: string; args: string[]; env: NodeJS.ProcessEnv } {
-  if (process.env.NETBE_QEMU) return { command: process.env.NETBE_QEMU, args: [], env: {} };
-  requireComponent('qemu');
-  const tree = componentDir('qemu');
-  const firmware = ['usr/share/qemu', 'usr/share/seabios'].flatMap((dir) => ['-L', join(tree, dir)]);
+const overrides: Record<QemuProgram, string> = { qemu: 'NETBE_QEMU', qemu11: 'NETBE_QEMU11' };
+
+/** How to start QEMU: the person's own, or the one of the set-up. */
+export function qemuCommand(program: QemuProgram = 'qemu'): {
+  command: string;
+  args: string[];
+  env: NodeJS.ProcessEnv;
+} {
+  const own = process.env[overrides[program]];
+  if (own) return { command: own, args: [], env: {} };
+  requireComponent(program);
+  const tree = componentDir(program);
+  const firmware = ['usr/share/qemu', 'usr/share/seabios', 'usr/lib/ipxe/qemu'].map((dir) => join(tree, dir));
   return {
     command: loaderOf(tree),
-    args: ['--library-path', libraryDirs(tree).join(':'), findProgram(tree, 'qemu-system-x86_64'), ...firmware],
+    args: [
+      ...['--library-path', libraryDirs(tree).join(':'), findProgram(tree, 'qemu-system-x86_64')],
+      ...firmware.filter((dir) => existsSync(dir)).flatMap((dir) => ['-L', dir]),
+    ],
     env: { QEMU_MODULE_DIR: join(tree, 'usr/lib/x86_64-linux-gnu/qemu') },
   };
 }

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { gzipSync } from 'node:zlib';
 import * as fc from 'fast-check';
 import type { DebianPackage } from '../../../scripts/setup/apt.js';
 import {
@@ -92,8 +93,31 @@ describe('kernel image', () => {
     );
   });
 
-  test('what is no bzImage is refused', () => {
-    assert.throws(() => unpackKernel(Buffer.alloc(4096)), /no boot protocol header/);
+  const elf = Buffer.from('\x7fELF a kernel, a kernel, a kernel, a kernel', 'latin1');
+  const noXz = (): Buffer => assert.fail('nothing here is packed with XZ');
+
+  test('a kernel is unpacked by what its first bytes say: LZ4, gzip, XZ', () => {
+    const block = naiveLz4(elf);
+    const lz4 = Buffer.concat([Buffer.from('02214c18', 'hex'), Buffer.alloc(4), block]);
+    lz4.writeUInt32LE(block.length, 4);
+    assert.deepEqual(unpackKernel(bzImage(lz4, elf.length), noXz), elf);
+    assert.deepEqual(unpackKernel(bzImage(gzipSync(elf), elf.length), noXz), elf);
+
+    const xz = Buffer.from('\xfd7zXZ\0 and so on', 'latin1');
+    const given: Buffer[] = [];
+    const unxz = (packed: Buffer): Buffer => {
+      given.push(packed);
+      return elf;
+    };
+    assert.deepEqual(unpackKernel(bzImage(xz, elf.length), unxz), elf);
+    assert.deepEqual(given, [xz]);
+  });
+
+  test('what is no bzImage, packed in an unknown way, or of another size than it says, is refused', () => {
+    assert.throws(() => unpackKernel(Buffer.alloc(4096), noXz), /no boot protocol header/);
+    const zstd = Buffer.from('28b52ffd0000', 'hex');
+    assert.throws(() => unpackKernel(bzImage(zstd, 9), noXz), /payload magic 28b52ffd0000 is not that of/);
+    assert.throws(() => unpackKernel(bzImage(gzipSync(elf), elf.length + 1), noXz), /unpacked to 43 bytes/);
   });
 });
 
@@ -128,7 +152,7 @@ describe('components', () => {
   test('without a name those of the tests are meant; an unknown one is refused with the list', () => {
     assert.deepEqual(
       chooseComponents([]).map((c) => c.name),
-      ['uml', 'guest', 'qemu', 'kernel'],
+      ['uml', 'guest', 'qemu', 'qemu11', 'kernel'],
     );
     assert.throws(() => chooseComponents(['xen']), /no component "xen"; there are uml, guest/);
   });
@@ -247,6 +271,17 @@ function readCpio(bytes: Buffer): CpioEntry[] {
     at = Math.ceil((dataAt + field(6)) / 4) * 4;
   }
   return entries;
+}
+
+/** A bzImage of one sector of set-up code, and a payload directly after it. */
+function bzImage(payload: Buffer, unpackedLength: number): Buffer {
+  const image = Buffer.alloc(1024 + payload.length + 4);
+  image.write('HdrS', 0x202, 'latin1');
+  image.writeUInt8(1, 0x1f1);
+  image.writeUInt32LE(payload.length + 4, 0x24c);
+  payload.copy(image, 1024);
+  image.writeUInt32LE(unpackedLength, 1024 + payload.length);
+  return image;
 }
 
 /** Packs greedily with the nearest earlier match of 4 bytes or more; the last bytes are literals, as the format demands. */
