@@ -12,7 +12,7 @@ import { EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, Epoll } from '../sys/ep
 import { createEventfd, eventfdRead, eventfdWrite } from '../sys/eventfd.js';
 import type { Fd } from '../sys/fd.js';
 import { BackgroundWaiter } from './background-wait.js';
-import { type Timer, TimerQueue } from './timers.js';
+import { type Deadline, type Timer, TimerQueue } from './timers.js';
 
 export const EVF_READ = EPOLLIN;
 export const EVF_WRITE = EPOLLOUT;
@@ -185,6 +185,11 @@ export class Mevent {
         timer = undefined;
       },
     };
+  }
+
+  /** Calls back once each time that it is set; begins unset. */
+  addDeadline(callback: () => void): Deadline {
+    return this.#timers.addDeadline(callback);
   }
 
   /** Ends the current or the next dispatch. From another thread, write to `wakeFd`. */

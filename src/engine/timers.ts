@@ -1,5 +1,5 @@
 /**
- * Any number of periodic timers on one timerfd: adding one takes no descriptor, and so does not fail
+ * Any number of timers, periodic ones and deadlines, on one timerfd: adding one takes no descriptor, and so does not fail
  * where a process has run out of them, when timers are needed most.
  *
  * Times are milliseconds of the monotonic clock. A period that was missed is skipped, not made up for.
@@ -16,7 +16,15 @@ export interface Timer {
   disable(): void;
 }
 
+/** A timer that goes off once each time that it is set. */
+export interface Deadline {
+  /** Goes off at `dueMs` (performance.now()), and not at the time set before; at once if that is past. */
+  set(dueMs: number): void;
+  clear(): void;
+}
+
 interface Entry {
+  /** 0: a deadline */
   readonly periodMs: number;
   readonly callback: () => void;
   dueMs: number;
@@ -48,6 +56,19 @@ export class TimerQueue {
     return timer;
   }
 
+  addDeadline(callback: () => void): Deadline {
+    const entry: Entry = { periodMs: 0, callback, dueMs: 0 };
+    return {
+      set: (dueMs) => {
+        if (this.#fd.closed) return;
+        entry.dueMs = dueMs;
+        this.#enabled.add(entry);
+        if (dueMs < this.#nextMs) this.#set(dueMs);
+      },
+      clear: () => void this.#enabled.delete(entry),
+    };
+  }
+
   /** Calls what is due. A callback that throws is told, and its timer disabled. */
   expire(onError: (error: unknown) => void): void {
     timerfdRead(this.#fd.number);
@@ -55,7 +76,8 @@ export class TimerQueue {
     for (const entry of [...this.#enabled]) {
       // an earlier callback may have disabled it, or begun a new period
       if (!this.#enabled.has(entry) || entry.dueMs > nowMs) continue;
-      entry.dueMs = Math.max(entry.dueMs, nowMs - entry.periodMs) + entry.periodMs;
+      if (entry.periodMs === 0) this.#enabled.delete(entry);
+      else entry.dueMs = Math.max(entry.dueMs, nowMs - entry.periodMs) + entry.periodMs;
       try {
         entry.callback();
       } catch (error) {

@@ -205,6 +205,28 @@ test('a timer calls back again and again until it is disabled or deleted', () =>
   mevent.close();
 });
 
+test('a deadline goes off once each time that it is set, at the time that it was last set to', () => {
+  const mevent = new Mevent();
+  let calls = 0;
+  const deadline = mevent.addDeadline(() => {
+    calls++;
+    if (calls === 1) deadline.set(performance.now() - 1);
+  });
+  assert.equal(mevent.dispatch(1), 0);
+  deadline.set(performance.now() + 3_600_000);
+  deadline.set(performance.now() + 1);
+  while (calls < 2) mevent.dispatch(-1);
+  mevent.dispatch(2);
+  assert.equal(calls, 2);
+  deadline.set(performance.now() + 1);
+  deadline.clear();
+  while (mevent.dispatch(5) > 0);
+  assert.equal(calls, 2);
+  deadline.set(0);
+  while (calls < 3) mevent.dispatch(-1);
+  mevent.close();
+});
+
 test('many timers share one descriptor, and each keeps its own time', () => {
   const mevent = new Mevent();
   const before = openFdCount();
