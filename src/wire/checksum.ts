@@ -7,7 +7,7 @@
  */
 import { le16, setLe16 } from './bytes.js';
 import { IPV4_CHECKSUM, IPV4_SRC } from './ipv4.js';
-import { IPV6_SRC } from './ipv6.js';
+import { IPV6_DST, IPV6_SRC } from './ipv6.js';
 
 /** Copies and sums within one byte array: what a memory window's kernel does. */
 export interface FrameKernel {
@@ -41,10 +41,19 @@ export function pseudoSumV4(u8: Uint8Array, ipOff: number, protocol: number, l4L
   return addresses + (protocol << 8) + swap16(l4Len);
 }
 
-/** Sum of the IPv6 pseudo header: addresses of the header at `ipOff`, upper-layer length and protocol. */
-export function pseudoSumV6(u8: Uint8Array, ipOff: number, protocol: number, l4Len: number): number {
+/**
+ * Sum of the IPv6 pseudo header: source address of the header at `ipOff`, the final destination's, which is
+ * `destination` bytes behind, upper-layer length and protocol.
+ */
+export function pseudoSumV6(
+  u8: Uint8Array,
+  ipOff: number,
+  protocol: number,
+  l4Len: number,
+  destination = IPV6_DST,
+): number {
   let sum = (protocol << 8) + swap16(l4Len & 0xffff) + swap16(l4Len >>> 16);
-  for (let at = ipOff + IPV6_SRC; at < ipOff + IPV6_SRC + 32; at += 2) sum += le16(u8, at);
+  for (let at = 0; at < 16; at += 2) sum += le16(u8, ipOff + IPV6_SRC + at) + le16(u8, ipOff + destination + at);
   return sum;
 }
 

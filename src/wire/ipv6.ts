@@ -8,14 +8,22 @@ export const IPV6_HDR_LEN = 40;
 /** payload length: of what follows the fixed header, in bytes */
 export const IPV6_PAYLOAD_LEN = 4;
 const IPV6_NEXT_HEADER = 6;
-/** source, then destination address */
 export const IPV6_SRC = 8;
+export const IPV6_DST = 24;
+const IPV6_ADDR_LEN = 16;
 
 const IPPROTO_HOPOPTS = 0;
 const IPPROTO_ROUTING = 43;
 export const IPPROTO_FRAGMENT = 44;
 const IPPROTO_AH = 51;
 const IPPROTO_DSTOPTS = 60;
+
+// kinds of Routing headers: source route (deprecated, RFC 5095), Mobile IPv6 (RFC 6275 §6.4), Segment Routing (RFC 8754 §2)
+const ROUTING_SOURCE_ROUTE = 0;
+const ROUTING_MOBILE = 2;
+const ROUTING_SEGMENTS = 4;
+/** bytes of a Routing header before its first address, in those kinds */
+const ROUTING_FIXED_LEN = 8;
 
 /** bytes of a Fragment header (§4.5) */
 export const IPV6_FRAGMENT_HDR_LEN = 8;
@@ -32,7 +40,12 @@ export class Ipv6Headers {
   /** where the Next Header field of that part's last header is, from the fixed header on */
   lastNextHeader = 0;
   isFragment = false;
-  /** The destination in the fixed header is a way-point: a Routing header has segments left (§4.4). */
+  /**
+   * Where the address of the final destination is, which checksums cover (§8.1): in the fixed header, or in a
+   * Routing header that has segments left, which makes the other one a way-point (§4.4).
+   */
+  destination = IPV6_DST;
+  /** A Routing header with segments left is of a kind of which we do not know where it has that address. */
   isRouted = false;
 
   /** Walks the header at `off`, of which `len` bytes are there. False: not IPv6, cut short, or too many headers. */
@@ -40,6 +53,7 @@ export class Ipv6Headers {
     if (len < IPV6_HDR_LEN || (u8[off] as number) >> 4 !== 6) return false;
     this.isFragment = false;
     this.isRouted = false;
+    this.destination = IPV6_DST;
     this.length = IPV6_HDR_LEN;
     this.unfragmentableLen = IPV6_HDR_LEN;
     this.lastNextHeader = IPV6_NEXT_HEADER;
@@ -58,7 +72,7 @@ export class Ipv6Headers {
     const extensionLen = extensionHeaderLen(extension, u8[off + at + 1] as number);
     if (at + extensionLen > len) return false;
     if (extension === IPPROTO_FRAGMENT) this.isFragment = true;
-    if (extension === IPPROTO_ROUTING && u8[off + at + 3] !== 0) this.isRouted = true;
+    if (extension === IPPROTO_ROUTING && u8[off + at + 3] !== 0) this.#route(u8[off + at + 2] as number, at, extensionLen);
     this.length = at + extensionLen;
     if (extension === IPPROTO_ROUTING || (extension === IPPROTO_HOPOPTS && at === IPV6_HDR_LEN)) {
       this.unfragmentableLen = this.length;
@@ -66,6 +80,15 @@ export class Ipv6Headers {
     }
     this.protocol = u8[off + at] as number;
     return true;
+  }
+
+  /** Finds the final destination in the Routing header of `len` bytes at `at`, which has segments left. */
+  #route(kind: number, at: number, len: number): void {
+    if (len < ROUTING_FIXED_LEN + IPV6_ADDR_LEN) this.isRouted = true;
+    // a source route has it last, segments are listed from the last one on
+    else if (kind === ROUTING_SOURCE_ROUTE) this.destination = at + len - IPV6_ADDR_LEN;
+    else if (kind === ROUTING_MOBILE || kind === ROUTING_SEGMENTS) this.destination = at + ROUTING_FIXED_LEN;
+    else this.isRouted = true;
   }
 }
 

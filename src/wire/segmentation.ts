@@ -172,7 +172,6 @@ export class Segmenter {
     const headers = this.#ipv6Headers;
     if (!headers.parse(this.#u8, this.#frameOff + this.#l3Off, frameLen - this.#l3Off)) return SEG_BAD_IP;
     if (headers.isFragment) return SEG_IS_FRAGMENT;
-    // the checksum would cover the final destination, which is elsewhere in each kind of routing header
     if (headers.isRouted) return SEG_IS_ROUTED;
     this.#isIpv6 = true;
     this.#bodyOff = this.#l3Off + headers.unfragmentableLen;
@@ -326,7 +325,9 @@ export class Segmenter {
 
   #pseudoSum(protocol: number, l4Len: number): number {
     const ipOff = this.#frameOff + this.#l3Off;
-    return this.#isIpv6 ? pseudoSumV6(this.#u8, ipOff, protocol, l4Len) : pseudoSumV4(this.#u8, ipOff, protocol, l4Len);
+    return this.#isIpv6
+      ? pseudoSumV6(this.#u8, ipOff, protocol, l4Len, this.#ipv6Headers.destination)
+      : pseudoSumV4(this.#u8, ipOff, protocol, l4Len);
   }
 }
 

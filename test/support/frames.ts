@@ -19,6 +19,8 @@ export interface FrameSpec {
   options?: number[];
   /** IPv6 extension headers from the first on, without their Next Header byte */
   extensions?: { type: number; rest: number[] }[];
+  /** where those lead (IPv6), if not to the destination address: what checksums cover */
+  finalIp?: number[];
   protocol: 'tcp' | 'udp';
   sourcePort?: number;
   destinationPort?: number;
@@ -61,7 +63,8 @@ function addresses(spec: FrameSpec): number[] {
   return [...(spec.sourceIp ?? defaultAddress(spec.ip, 1)), ...(spec.destinationIp ?? defaultAddress(spec.ip, 2))];
 }
 
-export function pseudoHeader(spec: FrameSpec, l4Len: number): number[] {
+export function pseudoHeader(described: FrameSpec, l4Len: number): number[] {
+  const spec = { ...described, destinationIp: described.finalIp ?? described.destinationIp };
   const protocol = spec.protocol === 'tcp' ? 6 : 17;
   return spec.ip === 4
     ? [...addresses(spec), 0, protocol, ...u16(l4Len)]

@@ -59,9 +59,20 @@ test('fragments repeat the headers up to the last Routing or the Hop-by-Hop head
   assert.equal(parse([extension(60)])?.unfragmentableLen, 40);
 });
 
-test('a Fragment header is seen, and so is a Routing header with segments left', () => {
+test('a Routing header with segments left has the final destination, where its kind is known', () => {
+  const routing = (kind: number, addresses: number, left = 1) =>
+    parse([extension(0), { type: 43, rest: [addresses * 2, kind, left, ...Array(4 + addresses * 16).fill(0)] }]);
+  assert.equal(routing(0, 3)?.destination, 48 + 8 + 32, 'a source route: the last address');
+  assert.equal(routing(2, 1)?.destination, 48 + 8, 'Mobile IPv6');
+  assert.equal(routing(4, 3, 2)?.destination, 48 + 8, 'segments: the first in the list is the last of the way');
+  assert.equal(routing(4, 3, 0)?.destination, 24, 'no segment left: the way has been gone');
+  assert.equal(routing(3, 2)?.isRouted, true, 'RPL has compressed addresses');
+  assert.equal(routing(4, 0)?.isRouted, true, 'no room for an address');
+  assert.equal(routing(4, 3)?.isRouted, false);
+});
+
+test('a Fragment header is seen', () => {
   assert.equal(parse([extension(44)])?.isFragment, true);
-  assert.equal(parse([{ type: 43, rest: [0, 4, 1, 0, 0, 0, 0] }])?.isRouted, true);
   const plain = parse([extension(43)]);
   assert.equal(plain?.isRouted, false);
   assert.equal(plain?.isFragment, false);

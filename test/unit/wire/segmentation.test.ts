@@ -141,6 +141,21 @@ test('UDP over IPv6, one datagram: fragments are those of RFC 8200', () => {
   );
 });
 
+test('checksums cover the final destination where a Routing header leads elsewhere', () => {
+  const finalIp = [0x20, 1, 0xd, 0xb8, ...Array<number>(11).fill(0), 9];
+  const waypoint = [0x20, 1, 0xd, 0xb8, ...Array<number>(11).fill(0), 7];
+  const sourceRoute = { type: 43, rest: [4, 0, 2, 0, 0, 0, 0, ...waypoint, ...finalIp] };
+  const segmentRoute = { type: 43, rest: [4, 4, 1, 1, 0, 0, 0, ...finalIp, ...waypoint] };
+  for (const routing of [sourceRoute, segmentRoute])
+    for (const [protocol, gsoType] of [
+      ['tcp', TCPV6],
+      ['udp', UDP_L4],
+    ] as const) {
+      const spec: FrameSpec = { ip: 6, protocol, extensions: [routing], finalIp, payload: pattern(3000) };
+      assert.deepEqual(segments(spec, gsoType, 1000), naiveSegments(spec, 1000));
+    }
+});
+
 test('two IPv6 datagrams get different fragment identifications', () => {
   const spec: FrameSpec = { ip: 6, protocol: 'udp', payload: pattern(2000) };
   const frame = buildFrame({ ...spec, partialChecksum: true });
