@@ -1,0 +1,6 @@
+/** The types of nodes that every graph knows; a user adds further ones with Netgraph.registerType. */
+import type { NgType } from './node.js';
+import { hubType } from './nodes/hub.js';
+import { socketType } from './nodes/socket.js';
+
+export const nodeTypes: readonly NgType[] = [socketType, hubType];
