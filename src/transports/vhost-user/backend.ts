@@ -10,10 +10,11 @@ import { NetbeError } from '../../errors.js';
 import type { VirtioDevice } from '../../frontends/virtio-device.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { Fd } from '../../sys/fd.js';
+import { protocolError } from '../frame-reader.js';
+import { checkFile, UNSEALED_NOTE } from '../memory-file.js';
 import { BackendChannel } from './backend-channel.js';
-import { protocolError } from './codec.js';
 import { createInflight, Inflight, type InflightDescription } from './inflight.js';
-import { checkFile, MemoryTable, type RegionAddresses } from './memory-table.js';
+import { MemoryTable, type RegionAddresses } from './memory-table.js';
 import {
   offeredProtocolFeatures,
   protocolFeatureNames,
@@ -64,10 +65,7 @@ export class Backend implements VringOwner {
     this.table = new MemoryTable({
       windows: runtime.windows,
       strict: strictMemory,
-      onUnsealed: () =>
-        note(
-          'its memory is a file that the hypervisor could take away, which would end this process; strict memory refuses it',
-        ),
+      onUnsealed: () => note(UNSEALED_NOTE),
     });
     this.rings = Array.from({ length: device.queueCount }, (_, i) => new Vring(this, i));
     device.onBroken = (index, fault) => {

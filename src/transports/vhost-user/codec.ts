@@ -1,18 +1,10 @@
 /**
- * Messages to and from bytes on a stream socket.
- *
- * A stream has no boundaries, and descriptors arrive with the bytes they were sent with. So the
- * header is read first, then exactly its payload, never beyond: descriptors that arrive belong to
- * the message in hand, wherever in it the sender attached them.
- *
- * What breaks the framing itself (version, size, descriptors cut off) throws a NetbeError with code
- * EPROTO; after that nothing on the connection can be trusted.
+ * Messages to and from bytes on a stream socket. Framing is in ../frame-reader.ts; what breaks it here
+ * (version, size) throws a NetbeError with code EPROTO: nothing on the connection can be trusted then.
  */
 import { NetbeError } from '../../errors.js';
 import type { Fd } from '../../sys/fd.js';
-import { E, errnoText } from '../../sys/libc.js';
-import { NativeBuffer } from '../../sys/native-buffer.js';
-import { type ReceivedMessage, recvMsg } from '../../sys/socket.js';
+import { type FrameFormat, FrameReader, protocolError } from '../frame-reader.js';
 import {
   HEADER_BYTES,
   MAX_FDS,
@@ -23,10 +15,6 @@ import {
   VHOST_USER_VERSION,
   VHOST_USER_VERSION_MASK,
 } from './messages.js';
-
-export function protocolError(message: string): NetbeError {
-  return new NetbeError(message, { code: 'EPROTO' });
-}
 
 /** One message. It owns the descriptors that came with it until somebody takes them. */
 export class Message {
@@ -102,89 +90,60 @@ export function encodeMessage(request: number, flags: number, payload: Uint8Arra
   return bytes;
 }
 
+function nameOf(view: DataView, have: number): string {
+  return have < 4 ? 'header' : requestName(view.getUint32(0, true));
+}
+
+function lengthOf(view: DataView): number {
+  const flags = view.getUint32(4, true);
+  const size = view.getUint32(8, true);
+  const version = flags & VHOST_USER_VERSION_MASK;
+  const name = requestName(view.getUint32(0, true));
+  if (version !== VHOST_USER_VERSION)
+    throw protocolError(`${name}: version ${version} in its flags, only ${VHOST_USER_VERSION} exists`);
+  if (size > MAX_PAYLOAD_BYTES)
+    throw protocolError(`${name}: payload of ${size} bytes: more than ${MAX_PAYLOAD_BYTES} is not read`);
+  return HEADER_BYTES + size;
+}
+
+const format: FrameFormat = {
+  headerBytes: HEADER_BYTES,
+  maxBytes: HEADER_BYTES + MAX_PAYLOAD_BYTES,
+  maxFds: MAX_FDS,
+  lengthOf,
+  nameOf,
+};
+
 /** What a read came to, where it is not a message: no more bytes now, or the peer has closed. */
 export type NoMessage = 'wait' | 'closed';
 
 /** Assembles the messages of one connection. */
 export class MessageReader {
-  readonly #bytes = new NativeBuffer(HEADER_BYTES + MAX_PAYLOAD_BYTES).u8;
-  readonly #view = new DataView(this.#bytes.buffer);
-  readonly #received: ReceivedMessage = { length: 0, fds: [], truncated: false };
-  #have = 0;
-  #want = HEADER_BYTES;
-  #fds: Fd[] = [];
+  readonly #frames: FrameReader;
 
   /** `maxFds`: most descriptors that a message may bring */
-  constructor(
-    readonly socket: number,
-    readonly maxFds = MAX_FDS,
-  ) {}
+  constructor(socket: number, maxFds = MAX_FDS) {
+    this.#frames = new FrameReader(socket, { ...format, maxFds });
+  }
 
   /** The next message, if all of it is there. Its payload is valid until the next read. Throws EPROTO. */
   read(): Message | NoMessage {
-    for (;;) {
-      const got = this.#receive();
-      if (got !== true) return got;
-      if (this.#have < this.#want) continue;
-      if (this.#want === HEADER_BYTES && this.#checkHeader() > 0) continue;
-      return this.#takeMessage();
-    }
+    const frames = this.#frames;
+    const got = frames.read();
+    if (got !== 'message') return got;
+    const { bytes, view, length } = frames;
+    const payload = bytes.subarray(HEADER_BYTES, length);
+    const payloadView = new DataView(bytes.buffer, HEADER_BYTES, length - HEADER_BYTES);
+    return new Message(view.getUint32(0, true), view.getUint32(4, true), payload, payloadView, frames.takeFds());
   }
 
   /** Closes descriptors of a message that never became whole. */
   close(): void {
-    for (const fd of this.#fds) fd.close();
-    this.#fds = [];
+    this.#frames.close();
   }
 
   /** Bytes of a message that is not whole yet. */
   get pendingBytes(): number {
-    return this.#have;
-  }
-
-  #receive(): NoMessage | true {
-    const room = this.#bytes.subarray(this.#have, this.#want);
-    const { length, fds, truncated } = recvMsg(this.socket, room, this.maxFds - this.#fds.length, this.#received);
-    if (fds.length > 0) this.#fds.push(...fds);
-    if (truncated)
-      throw protocolError(
-        `${this.#where()}: descriptors were cut off: more than ${this.maxFds} came, or this process may open no more`,
-      );
-    if (length > 0) {
-      this.#have += length;
-      return true;
-    }
-    if (length === -E.EAGAIN || length === -E.EINTR) return 'wait';
-    if (length === 0 || length === -E.ECONNRESET) return 'closed';
-    throw protocolError(`recvmsg: ${errnoText(-length)}`);
-  }
-
-  #where(): string {
-    return this.#have < 4 ? 'header' : requestName(this.#view.getUint32(0, true));
-  }
-
-  /** Sets what is to be read of the payload, and returns its size. */
-  #checkHeader(): number {
-    const flags = this.#view.getUint32(4, true);
-    const size = this.#view.getUint32(8, true);
-    const version = flags & VHOST_USER_VERSION_MASK;
-    if (version !== VHOST_USER_VERSION)
-      throw protocolError(`${this.#where()}: version ${version} in its flags, only ${VHOST_USER_VERSION} exists`);
-    if (size > MAX_PAYLOAD_BYTES)
-      throw protocolError(`${this.#where()}: payload of ${size} bytes: more than ${MAX_PAYLOAD_BYTES} is not read`);
-    this.#want = HEADER_BYTES + size;
-    return size;
-  }
-
-  #takeMessage(): Message {
-    const length = this.#want - HEADER_BYTES;
-    const payload = this.#bytes.subarray(HEADER_BYTES, this.#want);
-    const payloadView = new DataView(this.#bytes.buffer, HEADER_BYTES, length);
-    const request = this.#view.getUint32(0, true);
-    const message = new Message(request, this.#view.getUint32(4, true), payload, payloadView, this.#fds);
-    this.#fds = [];
-    this.#have = 0;
-    this.#want = HEADER_BYTES;
-    return message;
+    return this.#frames.pendingBytes;
   }
 }

@@ -2,19 +2,14 @@
  * The guest memory of one connection: regions that the front-end shares by descriptor
  * ("Memory access", SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG).
  *
- * Touching a mapped page that its file does not have is SIGBUS, which ends a process; and whoever
- * holds the descriptor can shorten the file. So a region must lie inside its file, and the file is
- * sealed against shrinking (F_SEAL_SHRINK, memfds only) where it allows that. Huge pages can be taken
- * away all the same: by a hole punched into the file while nobody has pages left to fill it. A strict
- * table refuses a region that its owner can take away, another one warns: then the fabric is as safe
- * as its client.
+ * A strict table refuses a region that its owner can take away (see ../memory-file.ts), another one
+ * warns: then the fabric is as safe as its client.
  */
 import { NetbeError } from '../../errors.js';
 import { GuestMemory, type RegionSpec } from '../../memory/guest-memory.js';
 import type { WindowPool } from '../../memory/window.js';
-import { type Fd, filePageSize, fstat } from '../../sys/fd.js';
-import { addSeals, F_SEAL_SHRINK, getSeals } from '../../sys/memfd.js';
-import { pageSize as basePageSize } from '../../sys/process.js';
+import type { Fd } from '../../sys/fd.js';
+import { checkFile, unsealedError } from '../memory-file.js';
 import type { Message } from './codec.js';
 import { MEMORY_TABLE_HEADER_BYTES, VHOST_MEMORY_BASELINE_NREGIONS } from './messages.js';
 
@@ -27,28 +22,6 @@ export interface RegionAddresses {
   size: number;
   userAddr: number;
   mmapOffset: number;
-}
-
-/** A file that [0, bytes) may be mapped of. */
-export interface CheckedFile {
-  pageSize: number;
-  /** nobody can take its pages away any more */
-  sealed: boolean;
-}
-
-/** Checks that `bytes` of a file can be mapped, and seals it against shrinking if it allows that. */
-export function checkFile(fd: Fd, bytes: number, what: string): CheckedFile {
-  const refuse = (why: string): never => {
-    throw new NetbeError(`${what}: ${why}`, { code: 'EINVAL' });
-  };
-  if (!fstat(fd.number).isFile) refuse('its descriptor is not a file of memory');
-  const seals = getSeals(fd.number);
-  const sealed = seals !== null && ((seals & F_SEAL_SHRINK) !== 0 || addSeals(fd.number, F_SEAL_SHRINK));
-  // its size is asked for only now: sealed, it does not shrink any more
-  const { size } = fstat(fd.number);
-  if (bytes > size) refuse(`reaches to byte ${bytes} of a file of ${size}`);
-  const filePages = filePageSize(fd.number);
-  return { pageSize: filePages, sealed: sealed && filePages === basePageSize };
 }
 
 export interface MemoryTableOptions {
@@ -130,14 +103,7 @@ export class MemoryTable {
   #map(state: TableState, region: RegionAddresses, fd: Fd): void {
     const what = `region gpa 0x${region.gpa.toString(16)} size 0x${region.size.toString(16)}`;
     const { pageSize, sealed } = checkFile(fd, region.mmapOffset + region.size, what);
-    if (!sealed && this.#options.strict)
-      throw new NetbeError(
-        `${what}: its file ${pageSize === basePageSize ? 'cannot be sealed against shrinking' : 'is of huge pages, which can be taken away'}, and strict memory is asked for`,
-        {
-          code: 'EPERM',
-          remedy: 'Let the hypervisor use memfds that allow sealing (QEMU: -object memory-backend-memfd,share=on).',
-        },
-      );
+    if (!sealed && this.#options.strict) throw unsealedError(what, pageSize);
     const spec: RegionSpec = { ...region, fd: fd.number, pageSize };
     state.memory.addRegion(spec);
     if (sealed || state.unsealed) return;

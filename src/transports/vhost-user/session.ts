@@ -11,8 +11,10 @@ import { NetbeError } from '../../errors.js';
 import type { Fd } from '../../sys/fd.js';
 import { E, errnoText } from '../../sys/libc.js';
 import { sendMsg } from '../../sys/socket.js';
+import { protocolError } from '../frame-reader.js';
+import { faultText } from '../socket-port.js';
 import { Backend, type BackendOptions } from './backend.js';
-import { encodeMessage, type Message, MessageReader, protocolError } from './codec.js';
+import { encodeMessage, type Message, MessageReader } from './codec.js';
 import {
   type RequestRule,
   requestName,
@@ -74,7 +76,7 @@ export class Session {
         this.#serve(message);
       }
     } catch (error) {
-      this.close(reason(error));
+      this.close(faultText(error));
     }
   }
 
@@ -110,7 +112,7 @@ export class Session {
   }
 
   #fail(message: Message, error: unknown): void {
-    const text = `${describe(message)}: ${reason(error)}`;
+    const text = `${describe(message)}: ${faultText(error)}`;
     const broken = error instanceof NetbeError && error.code === 'EPROTO';
     if (broken || requestRules.get(message.request)?.replies || !this.#wantsAck(message)) {
       this.close(text);
@@ -133,12 +135,6 @@ export class Session {
     else if (n === -E.EAGAIN || n >= 0) this.close(`${requestName(request)}: the front-end does not read its replies`);
     else this.close(`${requestName(request)}: sendmsg: ${errnoText(-n)}`);
   }
-}
-
-/** What the front-end did wrong and what helps; where the fault is our own, where it is. */
-function reason(error: unknown): string {
-  if (!(error instanceof NetbeError)) return String((error as Error).stack ?? error);
-  return error.remedy === undefined ? error.message : `${error.message}. ${error.remedy}`;
 }
 
 /** The request, and the queue where it is about one, for people. */

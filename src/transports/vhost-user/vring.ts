@@ -14,9 +14,9 @@ import type { VirtioDevice, VirtqueueAddresses } from '../../frontends/virtio-de
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { isEventfd } from '../../sys/eventfd.js';
 import type { Fd } from '../../sys/fd.js';
+import { SignalFd } from '../signal-fd.js';
 import type { BackendChannel } from './backend-channel.js';
 import type { Inflight } from './inflight.js';
-import { SignalFd } from './signal-fd.js';
 
 /** What a ring needs of its connection. */
 export interface VringOwner {

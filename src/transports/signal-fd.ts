@@ -7,12 +7,12 @@
  * to it wait by filling it. Where front-ends are not trusted that far (`strict`), an eventfd is
  * signalled in a way that never waits (see sys/aio.ts), and pipes are refused.
  */
-import { NetbeError } from '../../errors.js';
-import { EventfdSignal } from '../../sys/aio.js';
-import { eventfdWrite, isEventfd } from '../../sys/eventfd.js';
-import { type Fd, fstat, setNonblock } from '../../sys/fd.js';
-import { NativeBuffer } from '../../sys/native-buffer.js';
-import { sendMsg } from '../../sys/socket.js';
+import { NetbeError } from '../errors.js';
+import { EventfdSignal } from '../sys/aio.js';
+import { eventfdWrite, isEventfd } from '../sys/eventfd.js';
+import { type Fd, fstat, setNonblock } from '../sys/fd.js';
+import { NativeBuffer } from '../sys/native-buffer.js';
+import { sendMsg } from '../sys/socket.js';
 
 const S_IFMT = 0o170000;
 const S_IFIFO = 0o010000;
