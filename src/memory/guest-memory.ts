@@ -19,6 +19,8 @@ export interface RegionSpec {
   fd: number;
   /** page size of the file's file system */
   pageSize: number;
+  /** what devices write into it does not reach the guest: a ROM */
+  readOnly?: boolean;
 }
 
 /** A piece of a region that lies in one window. */
@@ -43,7 +45,7 @@ export interface Place {
 
 export class GuestMemory {
   readonly #pool: WindowPool;
-  #regions: readonly Region[] = [];
+  #regions: Region[] = [];
   // pieces, flattened for the data path: [start, end) in guest-physical addresses, where in which window
   #starts = new Float64Array(0);
   #ends = new Float64Array(0);
@@ -71,22 +73,44 @@ export class GuestMemory {
 
   /** Maps a region. The descriptor stays the caller's. Throws EINVAL for one that is malformed or overlaps. */
   addRegion(spec: RegionSpec): void {
-    this.#check(spec);
-    const pieces = this.#mapPieces(spec);
-    this.#regions = [...this.#regions, { spec, pieces }];
-    this.#flatten();
+    this.addRegionLater(spec);
+    this.settle();
   }
 
   /** Unmaps the region that begins at `gpa` with this size and user address; false if there is none. */
   removeRegion(gpa: number, size: number, userAddr: number): boolean {
-    const region = this.#regions.find(
-      ({ spec }) => spec.gpa === gpa && spec.size === size && spec.userAddr === userAddr,
-    );
+    const region = this.#takeRegion(gpa, size, userAddr);
     if (!region) return false;
-    this.#regions = this.#regions.filter((r) => r !== region);
-    this.#flatten();
+    this.settle();
     for (const piece of region.pieces) piece.mapping.close();
     return true;
+  }
+
+  /**
+   * As addRegion and removeRegion, but translations know of it only after settle(): for many changes at once.
+   * Until then nobody may translate.
+   */
+  addRegionLater(spec: RegionSpec): void {
+    this.#check(spec);
+    this.#regions.push({ spec, pieces: this.#mapPieces(spec) });
+  }
+
+  removeRegionLater(gpa: number, size: number, userAddr: number): boolean {
+    const region = this.#takeRegion(gpa, size, userAddr);
+    for (const piece of region?.pieces ?? []) piece.mapping.close();
+    return region !== undefined;
+  }
+
+  /** Lets translations see the regions as they are. */
+  settle(): void {
+    this.#flatten();
+  }
+
+  #takeRegion(gpa: number, size: number, userAddr: number): Region | undefined {
+    const at = this.#regions.findIndex(
+      ({ spec }) => spec.gpa === gpa && spec.size === size && spec.userAddr === userAddr,
+    );
+    return at < 0 ? undefined : this.#regions.splice(at, 1)[0];
   }
 
   /** Unmaps everything. */
@@ -184,8 +208,9 @@ export class GuestMemory {
         });
       for (let done = -pad; done < spec.size; ) {
         const length = Math.min(maxPiece, spec.size - done);
-        const { fd, pageSize } = spec;
-        const mapping = this.#pool.mapFile({ fd, fileOffset: spec.mmapOffset + done, length, pageSize, subject });
+        const { fd, pageSize, readOnly: copyOnWrite = false } = spec;
+        const fileOffset = spec.mmapOffset + done;
+        const mapping = this.#pool.mapFile({ fd, fileOffset, length, pageSize, copyOnWrite, subject });
         const skip = Math.max(0, -done);
         const start = done + skip;
         pieces.push({

@@ -128,6 +128,8 @@ export interface MapFileOptions {
   length: number;
   /** page size of the file's file system: 4096, or that of its huge pages */
   pageSize: number;
+  /** what is written stays in this process (MAP_PRIVATE); the descriptor may be one for reading only */
+  copyOnWrite?: boolean;
   subject?: string;
 }
 
@@ -146,10 +148,11 @@ export class WindowPool {
     return this.#windowBytes >= WINDOW_BYTES ? 3 * 2 ** 30 - PAGE * 2 : this.#windowBytes - 2 * PAGE;
   }
 
-  /** Maps part of a file, shared and writable. Throws NetbeError. */
+  /** Maps part of a file, writable, and shared unless asked otherwise. Throws NetbeError. */
   mapFile(options: MapFileOptions): Mapping {
-    const { fd, fileOffset, length, pageSize, subject } = options;
-    return this.#map(length, pageSize, MAP_SHARED, fd, fileOffset, subject);
+    const { fd, fileOffset, length, pageSize, copyOnWrite = false, subject } = options;
+    const flags = copyOnWrite ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED;
+    return this.#map(length, pageSize, flags, fd, fileOffset, subject);
   }
 
   /** Zero-filled memory of our own, for rings and scratch. */

@@ -83,8 +83,14 @@ export class FrameReader {
     return fds;
   }
 
+  /** Descriptors that came with the message and that nobody has taken. */
+  get fdCount(): number {
+    return this.#fds.length;
+  }
+
   /** Closes descriptors that nobody took, or of a message that never became whole. */
   close(): void {
+    if (this.#fds.length === 0) return;
     for (const fd of this.#fds) fd.close();
     this.#fds = [];
   }

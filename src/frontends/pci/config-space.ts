@@ -247,6 +247,18 @@ export class PciConfigSpace {
     return at !== 0 && (this.u8(at + MSI_FLAGS) & MSI_FLAGS_ENABLE) !== 0;
   }
 
+  /** Messages that the function can send with MSI; 0 without the capability. */
+  get msiCapable(): number {
+    const at = this.capability(PCI_CAP_ID_MSI);
+    return at === 0 ? 0 : 1 << ((this.u8(at + MSI_FLAGS) >> 1) & 7);
+  }
+
+  /** Messages that the function can send with MSI-X; 0 without the capability. */
+  get msixCapable(): number {
+    const at = this.capability(PCI_CAP_ID_MSIX);
+    return at === 0 ? 0 : (this.u16(at + MSIX_FLAGS) & 0x7ff) + 1;
+  }
+
   /** Messages that the driver allows with MSI (multiple message enable); a power of two. */
   get msiVectors(): number {
     const at = this.capability(PCI_CAP_ID_MSI);

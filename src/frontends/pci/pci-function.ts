@@ -27,8 +27,8 @@ export interface PciBar {
   readonly prefetchable?: boolean;
 }
 
-/** Bytes of one register access. */
-export type AccessSize = 1 | 2 | 4 | 8;
+/** Bytes of one register access: the transport splits longer ones. */
+export type AccessSize = 1 | 2 | 4;
 
 /**
  * How a function interrupts its driver. All of it may be called at any time while attached, and costs
@@ -55,8 +55,7 @@ export interface PciFunction {
 
   /**
    * Reads `size` bytes at `off` of a BAR, little endian. [off, off + size) lies within the BAR, and is
-   * not necessarily aligned. With size 8 the value is exact up to 2^53 only; a function whose registers
-   * are narrower than the access returns what its hardware would.
+   * not necessarily aligned. Values are unsigned; a write's fit its size.
    */
   readBar(bar: number, off: number, size: AccessSize): number;
   writeBar(bar: number, off: number, size: AccessSize, value: number): void;

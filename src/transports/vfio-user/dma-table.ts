@@ -1,0 +1,134 @@
+/**
+ * The guest memory of one connection: regions that the client maps and unmaps (DMA_MAP, DMA_UNMAP).
+ *
+ * A region with a descriptor is mapped; one that the device may only read is mapped so that its writes
+ * stay here. A region without a descriptor, as QEMU has them for ROMs, is known and not mapped: what the
+ * device wants of it is a fault of the driver.
+ *
+ * A guest that starts maps and unmaps dozens of regions while its firmware shadows ROMs, and clients
+ * pipeline these messages; translations are brought up to date once for all of them (settle).
+ */
+import { NetbeError } from '../../errors.js';
+import { GuestMemory } from '../../memory/guest-memory.js';
+import type { WindowPool } from '../../memory/window.js';
+import type { Fd } from '../../sys/fd.js';
+import { checkFile, unsealedError } from '../memory-file.js';
+import { MAX_DMA_MAPS, VFIO_USER_F_DMA_REGION_READ, VFIO_USER_F_DMA_REGION_WRITE } from './messages.js';
+
+export interface DmaRegion {
+  /** guest-physical address of the first byte */
+  gpa: number;
+  size: number;
+  /** in the file */
+  offset: number;
+  /** VFIO_USER_F_DMA_REGION_* */
+  flags: number;
+}
+
+export interface DmaTableOptions {
+  windows: WindowPool;
+  /** refuse files that their owner can take away */
+  strict: boolean;
+  /** told once for each connection that has such a file */
+  onUnsealed: () => void;
+}
+
+interface Entry {
+  readonly gpa: number;
+  readonly size: number;
+  readonly mapped: boolean;
+}
+
+function fail(code: string, why: string): never {
+  throw new NetbeError(why, { code });
+}
+
+export class DmaTable {
+  readonly memory: GuestMemory;
+  readonly #options: DmaTableOptions;
+  readonly #entries = new Map<number, Entry>();
+  #unsealed = false;
+  #dirty = false;
+
+  constructor(options: DmaTableOptions) {
+    this.#options = options;
+    this.memory = new GuestMemory(options.windows);
+  }
+
+  /** Regions that the client has mapped, those without a descriptor included. */
+  get count(): number {
+    return this.#entries.size;
+  }
+
+  /** every mapped region is of a file that nobody can take away */
+  get sealed(): boolean {
+    return !this.#unsealed;
+  }
+
+  /** The descriptor stays the caller's. Throws EEXIST for a region that overlaps another one. */
+  map(region: DmaRegion, fd: Fd | undefined): void {
+    const { gpa, size } = region;
+    const what = describe(gpa, size);
+    if (size === 0) fail('EINVAL', `${what}: empty`);
+    if (!Number.isSafeInteger(gpa + size)) fail('EINVAL', `${what}: its end is beyond 2^53`);
+    if (this.#entries.size >= MAX_DMA_MAPS) fail('ENOSPC', `all ${MAX_DMA_MAPS} regions are in use`);
+    for (const other of this.#entries.values())
+      if (gpa < other.gpa + other.size && other.gpa < gpa + size)
+        fail('EEXIST', `${what}: overlaps the region ${describe(other.gpa, other.size)}`);
+    const mapped = fd !== undefined && (region.flags & VFIO_USER_F_DMA_REGION_READ) !== 0;
+    if (mapped) this.#map(region, fd, what);
+    this.#entries.set(gpa, { gpa, size, mapped });
+  }
+
+  /** "The address and size … must match exactly a previous mapping." Throws ENOENT. */
+  unmap(gpa: number, size: number): void {
+    const entry = this.#entries.get(gpa);
+    if (entry?.size !== size) fail('ENOENT', `${describe(gpa, size)}: no such region`);
+    this.#entries.delete(gpa);
+    if (!entry.mapped) return;
+    this.memory.removeRegionLater(gpa, size, gpa);
+    this.#dirty = true;
+  }
+
+  unmapAll(): void {
+    for (const { gpa, size } of [...this.#entries.values()]) this.unmap(gpa, size);
+  }
+
+  /** Brings translations up to date. True if anything has changed since the last time. */
+  settle(): boolean {
+    if (!this.#dirty) return false;
+    this.#dirty = false;
+    this.memory.settle();
+    return true;
+  }
+
+  close(): void {
+    this.#entries.clear();
+    this.memory.close();
+  }
+
+  #map(region: DmaRegion, fd: Fd, what: string): void {
+    const { gpa, size, offset, flags } = region;
+    const { pageSize, sealed } = checkFile(fd, offset + size, what);
+    if (!sealed && this.#options.strict) throw unsealedError(what, pageSize);
+    const readOnly = (flags & VFIO_USER_F_DMA_REGION_WRITE) === 0;
+    this.memory.addRegionLater({
+      gpa,
+      size,
+      // clients speak of guest-physical addresses only
+      userAddr: gpa,
+      mmapOffset: offset,
+      fd: fd.number,
+      pageSize,
+      readOnly,
+    });
+    this.#dirty = true;
+    if (sealed || this.#unsealed) return;
+    this.#unsealed = true;
+    this.#options.onUnsealed();
+  }
+}
+
+function describe(gpa: number, size: number): string {
+  return `0x${gpa.toString(16)} of 0x${size.toString(16)} bytes`;
+}
