@@ -242,6 +242,9 @@ function identities(nic: ResolvedNic): [Duplicate['key'], string][] {
   if (nic.slot !== null) list.push(['slot', nic.slot]);
   // a switch port has one user; other backends (loopback0) may be opened more than once
   if (/^vale/.test(nic.backend)) list.push(['backend', nic.backend]);
+  // so has a hook
+  const { path, peerhook } = nic.backendOptions;
+  if (nic.backend === 'netgraph') list.push(['backend', `netgraph,path=${path},peerhook=${peerhook}`]);
   return list;
 }
 

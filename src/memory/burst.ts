@@ -39,6 +39,32 @@ export class Burst {
     this.#words[i * WORDS + 3] = bytes;
   }
 
+  /** Hides `bytes` at the front of each of the first `count` buffers. Stops at one that is shorter; returns how many. */
+  skip(count: number, bytes: number): number {
+    const words = this.#words;
+    let i = 0;
+    for (; i < count; i++) {
+      const len = words[i * WORDS + 1]!;
+      if (len < bytes) break;
+      words[i * WORDS]! += bytes;
+      words[i * WORDS + 1] = len - bytes;
+    }
+    return i;
+  }
+
+  /** Shows again what skip() hid, as zeros that were written. `bytes` is even. */
+  zeroSkipped(count: number, bytes: number): void {
+    const words = this.#words;
+    const { u8 } = this.window;
+    for (let i = 0; i < count; i++) {
+      const off = words[i * WORDS]! - bytes;
+      words[i * WORDS] = off;
+      words[i * WORDS + 1]! += bytes;
+      words[i * WORDS + 3]! += bytes;
+      for (let k = 0; k < bytes; k++) u8[off + k] = 0;
+    }
+  }
+
   /** Sum of the lengths of the first `n` buffers. */
   totalLen(n: number): number {
     return this.#total(n, 1);

@@ -100,6 +100,8 @@ export interface BackendOption {
   summary: string;
   default?: string;
   required?: boolean;
+  /** what is said when a required one is missing (default: "NAME must be provided") */
+  missing?: string;
 }
 
 /**

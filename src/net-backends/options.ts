@@ -30,7 +30,11 @@ export function checkOptions(type: NetBackendType, device: string, options: Read
       );
   for (const option of type.options)
     if (option.required && !options.has(option.name))
-      throw usageError(`${option.name} must be provided`, device, `Add ${option.name}=${option.value} to ${device}.`);
+      throw usageError(
+        option.missing ?? `${option.name} must be provided`,
+        device,
+        `Add ${option.name}=${option.value} to ${device}.`,
+      );
 }
 
 /** An integer option within bounds, or its default. */

@@ -4,6 +4,7 @@ import { usageError } from '../errors.js';
 import { dgramBackend } from './dgram.js';
 import { loopbackBackend } from './loopback.js';
 import type { NetBackend, NetBackendType, ReceiveCallback } from './net-backend.js';
+import { netgraphBackend } from './netgraph.js';
 import { netmapBackend } from './netmap.js';
 import { checkOptions, parseDevice } from './options.js';
 import { streamBackend } from './stream.js';
@@ -16,6 +17,7 @@ const types: NetBackendType[] = [
   tapBackend,
   vmnetBackend,
   netmapBackend,
+  netgraphBackend,
   streamBackend,
   dgramBackend,
   loopbackBackend,

@@ -401,6 +401,11 @@ export class Netgraph {
     if (this.#depth === 0) this.#endTurn();
   }
 
+  /** A turn is under way: what is delivered now may wait until it ends. */
+  get inTurn(): boolean {
+    return this.#depth > 0;
+  }
+
   /** Runs `work` as one turn: frames in the arena are valid until it returns. For sources: sockets, timers. */
   turn(work: () => void): void {
     this.#depth++;

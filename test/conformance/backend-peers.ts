@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { Iovec } from '../../src/memory/iovec.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend, registerBackend } from '../../src/net-backends/registry.js';
+import { netgraphOf } from '../../src/netgraph/netgraph.js';
 import { pause } from '../../src/sys/process.js';
 import { type OwnBackend, ownBackend } from '../support/own-backend.js';
 import { PacketSocket } from '../support/packet-socket.js';
@@ -163,6 +164,15 @@ function loopback(device: string): OpenUnderTest {
   };
 }
 
+/** Two hooks of a hub. */
+const netgraph: OpenUnderTest = (runtime, onReceive) => {
+  const graph = netgraphOf(runtime);
+  const hub = graph.makeNode('hub');
+  if (typeof hub === 'string') throw new Error(hub);
+  const device = (hook: string): string => `netgraph,path=${hub.address},peerhook=${hook}`;
+  return withPeer(device('under'), device('peer'))(runtime, onReceive);
+};
+
 /** FrameBackend, through a subclass that keeps frames. */
 const own: OpenUnderTest = (runtime, onReceive) => {
   const backend = openBackend(runtime, 'own0', onReceive, 'test') as OwnBackend;
@@ -279,6 +289,7 @@ export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
     serveEvents,
     MAX_UDP_PAYLOAD,
   ),
+  netgraph,
   loopback: loopback('loopback0'),
   own,
   'netmap, xdp-native': netmap('xdp-native'),

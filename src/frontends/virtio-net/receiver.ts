@@ -66,7 +66,7 @@ export class Receiver {
       return;
     }
     const { backend, convert, hdrLen } = this;
-    if (convert === 0 && backend.recvBurst !== undefined) this.#receiveBursts(backend);
+    if (backend.recvBurst !== undefined) this.#receiveBursts(backend);
     let frames = 0;
     let bytes = 0;
     for (;;) {
@@ -92,16 +92,19 @@ export class Receiver {
 
   /** Takes frames that fit one buffer each, many at a call; leaves the first that does not. */
   #receiveBursts(backend: NetBackend): void {
-    const { vq, hdrLen, values } = this;
+    const { vq, hdrLen, convert, values } = this;
     const burst = this.#burst;
     for (;;) {
       const ready = backend.recvReady!();
       if (ready === 0) return;
-      const buffers = vq.popBurst(burst, Math.min(ready, BURST_ENTRIES), true);
+      const popped = vq.popBurst(burst, Math.min(ready, BURST_ENTRIES), true);
+      const buffers = convert === 0 ? popped : burst.skip(popped, convert);
+      vq.unpop(popped - buffers);
       if (buffers === 0) return;
       const n = backend.recvBurst!(burst, buffers);
       vq.unpop(buffers - n);
       if (n === 0) return;
+      if (convert > 0) burst.zeroSkipped(n, convert);
       vq.pushBurst(burst, n, hdrLen === 12);
       values[C.rx_frames]! += n;
       values[C.rx_bytes]! += burst.totalDone(n) - n * hdrLen;

@@ -57,8 +57,10 @@ export class Transmitter {
     this.#bytes = 0;
     let taken = 0;
     while (taken < BUDGET) {
-      if (convert === 0 && backend.sendBurst !== undefined) {
-        const n = vq.popBurst(this.#burst, BUDGET - taken, false);
+      if (backend.sendBurst !== undefined) {
+        const popped = vq.popBurst(this.#burst, BUDGET - taken, false);
+        const n = convert === 0 ? popped : this.#burst.skip(popped, convert);
+        vq.unpop(popped - n);
         if (n > 0) {
           const sent = this.#sendBurst(backend, n);
           taken += sent;
@@ -86,20 +88,21 @@ export class Transmitter {
     return taken;
   }
 
-  /** Sends the first `n` buffers of the burst. Returns how many were taken; the rest is available again. */
+  /** Sends the first `n` buffers of the burst, of which `convert` bytes are hidden. Returns how many were taken; the rest is available again. */
   #sendBurst(backend: NetBackend, n: number): number {
-    const { vq } = this;
+    const { vq, convert } = this;
     const burst = this.#burst;
+    const headers = this.hdrLen - convert;
     let from = 0;
     for (;;) {
       const k = backend.sendBurst!(burst, from, n);
       this.#frames += k;
-      this.#bytes -= k * this.hdrLen;
+      this.#bytes -= k * headers;
       from += k;
       if (from === n) break;
       // one that wants more than a burst can do
       this.#iov.clear();
-      this.#iov.push(burst.window.index, burst.bufferOff(from), burst.bufferLen(from));
+      this.#iov.push(burst.window.index, burst.bufferOff(from) - convert, burst.bufferLen(from) + convert);
       this.#bytes -= burst.bufferLen(from);
       if (!this.#sendOne(this.#iov)) break;
       burst.setDone(from++, 0);
