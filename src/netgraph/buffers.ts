@@ -31,6 +31,9 @@ export class NgBufferPool {
   #arena: Mapping | undefined;
   #arenaUsed = 0;
   #kept: KeptClass[] | undefined;
+  /** kept frames that are free when the turn ends */
+  readonly #later = new Uint32Array(CLASSES.reduce((sum, c) => sum + c.count, 0));
+  #laterCount = 0;
 
   constructor(pool: WindowPool) {
     this.#pool = pool;
@@ -69,9 +72,10 @@ export class NgBufferPool {
     return arena.off + at;
   }
 
-  /** All references are void: the arena begins anew. */
+  /** All references are void: the arena begins anew, and what was given back is free. */
   endTurn(): void {
     this.#arenaUsed = 0;
+    while (this.#laterCount > 0) this.free(this.#later[--this.#laterCount]!);
   }
 
   /** Copies frame `i` of a burst into a buffer of its own. Returns its offset in `window`, or 0 when there is none. */
@@ -96,6 +100,11 @@ export class NgBufferPool {
     while (off >= classes[c]!.end) c++;
     const kept = classes[c]!;
     kept.free[kept.freeCount++] = off;
+  }
+
+  /** Gives back a kept frame that was sent in this turn: it is free when the turn ends. */
+  freeAfterTurn(off: number): void {
+    this.#later[this.#laterCount++] = off;
   }
 
   /** Kept frames: what a leak test compares. */

@@ -93,7 +93,7 @@ export class Shaper {
     this.#serveLink(nowUs);
     if (this.queuedFrames === 0 && this.#linkFreeUs < nowUs) this.#linkFreeUs = nowUs;
     if (this.#freeCount === 0) {
-      this.#countQueueDrop(len);
+      this.countQueueDrop(len);
       this.#output.drop(off, len);
       return;
     }
@@ -146,6 +146,12 @@ export class Shaper {
     this.stats.delayDropFrames = 0;
   }
 
+  /** A frame was lost before it could wait. */
+  countQueueDrop(len: number): void {
+    this.stats.queueDropFrames++;
+    this.stats.queueDropOctets += len;
+  }
+
   #append(record: number, hash: number, nowUs: number): void {
     const queues = this.#queues;
     let q = queues.find(hash);
@@ -185,7 +191,7 @@ export class Shaper {
       record = queues.pop(q);
       this.#uncount(q, record);
     }
-    this.#countQueueDrop(this.#len[record]!);
+    this.countQueueDrop(this.#len[record]!);
     this.#dropRecord(record);
   }
 
@@ -203,11 +209,6 @@ export class Shaper {
       this.#queues.unlink(q);
       this.#queues.shut(q);
     }
-  }
-
-  #countQueueDrop(len: number): void {
-    this.stats.queueDropFrames++;
-    this.stats.queueDropOctets += len;
   }
 
   #dropRecord(record: number): void {
