@@ -1,45 +1,17 @@
 /**
- * netmap:IF: an interface of the host, its whole traffic (netmap(4)).
- *
- * While it is open the host's own stack is cut off from the interface; when it is closed, or its process
- * ends in any way, the host has it back. Frames come and go through AF_XDP, in the driver or behind
- * it, or through AF_PACKET where that is not to be had; `status` and the log say which, and why.
+ * netmap: ports of netmap(4), by the names of nm_open(3): interfaces of the host and their host rings.
  */
-import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
-import type { Pollable } from '../engine/poll-loop.js';
-import type { Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
-import { copyPieces } from '../memory/copy.js';
-import { type Iovec, iovecWrite } from '../memory/iovec.js';
-import { Closer } from '../netmap/host/attach.js';
-import { H, hostCounterNames } from '../netmap/host/counters.js';
-import { type HostPort, hostModes } from '../netmap/host/host-port.js';
-import { type HostPortOptions, type OpenedHostPort, openHostPort } from '../netmap/host/open.js';
-import { HostReceiver } from '../netmap/host/receive.js';
-import { HostTransmitter } from '../netmap/host/transmit.js';
-import { parsePortName, portNameError } from '../netmap/port-name.js';
-import { E } from '../sys/libc.js';
-import { interfaceNames, type LinkState, LinkWatch, type NetdevInfo, netdevInfo } from '../sys/netdev.js';
-import { openPacketSocket, setPromiscuous } from '../sys/packet-socket.js';
-import { takeSocketError } from '../sys/sockopt.js';
-import { receiveOffloads, sendOffloads } from '../wire/vnet-header.js';
-import {
-  type BackendOpen,
-  type BackendOption,
-  type BackendStatus,
-  checkVnetHdrLen,
-  type NetBackend,
-  type NetBackendType,
-  type ReceiveCallback,
-  type VnetHdrLen,
-} from './net-backend.js';
-import { SOFTWARE_OFFLOADS } from './offload-features.js';
+import { NR_REG_ALL_NIC, NR_REG_NIC_SW, NR_REG_ONE_SW, NR_REG_SW } from '../netmap/abi-register.js';
+import { hostModes } from '../netmap/host/host-port.js';
+import { openHostRings } from '../netmap/host/host-rings.js';
+import { type HostPortOptions, openHostPort } from '../netmap/host/open.js';
+import { type NetmapPortName, parsePortName, portNameError } from '../netmap/port-name.js';
+import { interfaceNames, netdevInfo } from '../sys/netdev.js';
+import { TUN_PATH } from '../sys/tun.js';
+import type { BackendNeeds, BackendOpen, BackendOption, NetBackend, NetBackendType } from './net-backend.js';
+import { NetmapIf } from './netmap/interface.js';
 import { choiceOption, integerOption } from './options.js';
-
-/** milliseconds until frames are offered again that the kernel would not take */
-const RETRY_MS = 1;
-/** frames handed over in one call of poll() */
-const BURST = 256;
 
 const MODE: BackendOption = {
   name: 'mode',
@@ -72,281 +44,15 @@ const ZERO_COPY: BackendOption = {
   default: 'auto',
 };
 
-class NetmapIf implements NetBackend, Pollable {
-  readonly name: string;
-  vnetHdrLen: VnetHdrLen = 0;
-  readonly #runtime: Runtime;
-  readonly #info: NetdevInfo;
-  readonly #opened: OpenedHostPort;
-  readonly #port: HostPort;
-  readonly #rx: HostReceiver;
-  readonly #tx: HostTransmitter;
-  readonly #values: Float64Array;
-  readonly #onReceive: ReceiveCallback | undefined;
-  readonly #watch: LinkWatch;
-  readonly #ready: readonly MeventHandle[];
-  readonly #retry: MeventHandle;
-  readonly #closer = new Closer();
-  readonly #header = new Uint8Array(12);
-  readonly #headerWords = new Int32Array(this.#header.buffer);
-  #link: LinkState;
-  #enabled = false;
-  #closed = false;
-  /** frames taken by the user since it was called back */
-  #taken = 0;
-  /** how many it may take before other ports get their turn */
-  #burst = Number.POSITIVE_INFINITY;
-  #countedSec = 0;
-
-  constructor(
-    { runtime, device, onReceive }: BackendOpen,
-    info: NetdevInfo,
-    options: HostPortOptions,
-    promisc: boolean,
-  ) {
-    const { mevent, windows, counters } = runtime;
-    this.name = device;
-    this.#runtime = runtime;
-    this.#info = info;
-    this.#onReceive = onReceive;
-    const closer = this.#closer;
-    try {
-      const set = counters.create(device, hostCounterNames);
-      closer.add({ close: () => counters.release(device) });
-      this.#values = set.values;
-      if (promisc) setPromiscuous(closer.add(openPacketSocket()).number, info.index);
-      this.#watch = closer.add(new LinkWatch(info.index));
-      this.#opened = openHostPort(windows, info, options);
-      closer.add(this.#opened.closer);
-      const { port } = this.#opened;
-      this.#port = port;
-      const looksInside = !port.hasHeader && (port.mode !== 'xdp-native' || info.driver === 'veth');
-      this.#rx = closer.add(new HostReceiver(port, windows, this.#values, looksInside, info.mtu));
-      this.#tx = closer.add(new HostTransmitter(port, windows, this.#values, info.mtu));
-      const keep = (handle: MeventHandle): MeventHandle => {
-        closer.add({ close: () => handle.delete() });
-        return handle;
-      };
-      this.#ready = port.fds.map((fd) => keep(mevent.addDisabled(fd, EVF_READ, () => this.#onReady(fd))));
-      this.#retry = keep(mevent.addTimer(RETRY_MS, () => this.#flushPort()));
-      this.#retry.disable();
-      keep(mevent.add(this.#watch.fd, EVF_READ, () => this.#setLink(this.#watch.read())));
-    } catch (error) {
-      closer.close();
-      throw error;
-    }
-    this.#link = this.#watch.state();
-    runtime.loop.add(this);
-    this.#logOpened();
-  }
-
-  // ---- transmit ----
-
-  send(iov: Iovec): number {
-    if (this.#link !== 'up') {
-      this.#values[H.tx_drop_link_down]!++;
-      return -E.ENETDOWN;
-    }
-    const sent = this.#tx.send(iov);
-    if (sent > 0) this.#values[H.tx_frames]!++;
-    else if (sent === 0) this.#values[H.tx_full]!++;
-    return sent;
-  }
-
-  flush(): void {
-    if (this.#closed) return;
-    this.#port.flush();
-    if (this.#port.txStuck) this.#retry.enable();
-  }
-
-  #flushPort(): void {
-    this.#port.flush();
-    if (!this.#port.txStuck || this.#link !== 'up') this.#retry.disable();
-  }
-
-  // ---- receive ----
-
-  peekRecvLen(): number {
-    return !this.#closed && this.#taken < this.#burst && this.#rx.next() ? this.#rx.len + this.vnetHdrLen : 0;
-  }
-
-  recv(iov: Iovec): number {
-    const rx = this.#rx;
-    if (this.peekRecvLen() === 0) return 0;
-    const hdrLen = this.vnetHdrLen;
-    const { len, pieces } = rx;
-    this.#taken++;
-    if (iov.total < len + hdrLen) {
-      this.#values[H.rx_no_space]!++;
-      rx.drop();
-      return -E.ENOSPC;
-    }
-    if (hdrLen > 0) {
-      const words = this.#headerWords;
-      words[0] = rx.hdr0;
-      words[1] = rx.hdr1;
-      words[2] = rx.hdr2;
-      iovecWrite(this.#runtime.windows, iov, this.#header, hdrLen);
-    }
-    copyPieces(this.#runtime.windows, pieces.win, pieces.off, pieces.len, 0, len, iov, hdrLen);
-    rx.drop();
-    this.#values[H.rx_frames]!++;
-    return len + hdrLen;
-  }
-
-  rxDiscard(): number {
-    const len = this.peekRecvLen();
-    if (len === 0) return 0;
-    this.#taken++;
-    this.#rx.drop();
-    this.#values[H.rx_discarded]!++;
-    return len;
-  }
-
-  recvEnable(): void {
-    if (this.#closed) return;
-    this.#enabled = true;
-    this.#callBack();
-    this.#runtime.loop.activate(this);
-  }
-
-  recvDisable(): void {
-    this.#enabled = false;
-    this.disarm();
-  }
-
-  // ---- polling ----
-
-  poll(): number {
-    if (!this.#enabled) return 0;
-    if (this.#runtime.loop.nowSec !== this.#countedSec) this.#countKernelDrops();
-    return this.#callBack();
-  }
-
-  /** One burst: an interface that fills its ring faster than frames are taken must not keep the fabric for itself. */
-  #callBack(): number {
-    const before = this.#burst;
-    this.#taken = 0;
-    this.#burst = BURST;
-    if (this.#rx.next()) this.#onReceive?.();
-    this.#burst = before;
-    return this.#taken;
-  }
-
-  arm(): boolean {
-    if (!this.#enabled) return false;
-    this.#countKernelDrops();
-    if (this.#link === 'gone') return false;
-    for (const handle of this.#ready) handle.enable();
-    return this.#rx.next();
-  }
-
-  disarm(): void {
-    for (const handle of this.#ready) handle.disable();
-  }
-
-  #onReady(fd: number): void {
-    // an error that waits (the interface went down) is reported until it is taken
-    if (!this.#rx.next()) takeSocketError(fd);
-    this.#runtime.loop.activate(this);
-  }
-
-  #countKernelDrops(): void {
-    this.#countedSec = this.#runtime.loop.nowSec;
-    this.#port.addKernelDrops(this.#values, H.rx_drop_ring_full, H.rx_drop_no_buffer, H.tx_drop_invalid);
-  }
-
-  #setLink(link: LinkState): void {
-    if (link === 'gone') this.disarm();
-    else this.#readMtu();
-    if (link === this.#link) return;
-    const { name } = this.#info;
-    this.#values[H.link_changes]!++;
-    const wasUp = this.#link === 'up';
-    this.#link = link;
-    const { log } = this.#runtime;
-    const fields = { port: this.name, link };
-    if (link === 'up') {
-      log.info(fields, `${name} is up`);
-      if (this.#enabled) this.#runtime.loop.activate(this);
-    } else if (link === 'gone')
-      log.error(fields, `${name} was removed: frames are dropped until the port is opened again`);
-    else if (wasUp) log.warn(fields, `${name} is down: frames are dropped until it is up`);
-  }
-
-  #readMtu(): void {
-    try {
-      const { index, mtu } = netdevInfo(this.#info.name);
-      if (index !== this.#info.index) return;
-      this.#rx.mtu = mtu;
-      this.#tx.mtu = mtu;
-    } catch {
-      // renamed, or on its way out: the MTU stays as it was
-    }
-  }
-
-  // ---- control ----
-
-  getCap(): bigint {
-    return SOFTWARE_OFFLOADS;
-  }
-
-  setCap(features: bigint, vnetHdrLen: number): boolean {
-    this.vnetHdrLen = checkVnetHdrLen(vnetHdrLen, this.name);
-    this.#tx.vnetHdrLen = vnetHdrLen;
-    // without a header there is no way to say that something was left undone
-    this.#tx.offloads = vnetHdrLen === 0 ? 0 : sendOffloads(features);
-    this.#rx.offloads = vnetHdrLen === 0 ? 0 : receiveOffloads(features);
-    return true;
-  }
-
-  status(): BackendStatus {
-    const { passedOver, warnings } = this.#opened;
-    return {
-      interface: this.#info.name,
-      mode: this.#port.mode,
-      link: this.#link,
-      mtu: this.#tx.mtu,
-      ...this.#port.status(),
-      ...Object.fromEntries(passedOver.map(({ mode, why }) => [`not ${mode}`, why])),
-      ...(warnings.length > 0 ? { warning: warnings.join('; ') } : {}),
-    };
-  }
-
-  close(): void {
-    if (this.#closed) return;
-    this.flush();
-    this.#closed = true;
-    this.#enabled = false;
-    this.#runtime.loop.remove(this);
-    this.#closer.close();
-  }
-
-  #logOpened(): void {
-    const { log } = this.#runtime;
-    const { passedOver, warnings } = this.#opened;
-    const { name } = this.#info;
-    log.info({ port: this.name, ...this.#port.status() }, `${name} is taken, mode ${this.#port.mode}`);
-    for (const { mode, why } of passedOver) log.info({ port: this.name }, `${name}: not ${mode}: ${why}`);
-    for (const warning of warnings) log.warn({ port: this.name }, `${name}: ${warning}`);
-    if (this.#link === 'down')
-      log.warn({ port: this.name }, `${name} is down: frames are dropped until "ip link set dev ${name} up"`);
-  }
-}
-
-/** The interface that `device` names, whole. */
-function wholeInterface(device: string): string {
-  const names = interfaceNames();
-  const name = parsePortName(device, (nrName) => names.includes(nrName));
-  for (const part of ['pipe', 'mode', 'flags', 'memId', 'options'] as const)
-    if (name.at[part] !== undefined)
-      throw portNameError(name, part, `"${device.slice(name.at[part])}": only whole interfaces can be opened`);
-  return name.portName;
-}
+/** options that say how frames of the wire come and go */
+const WIRE_OPTIONS = [MODE, QUEUES, PROMISC, RING, ZERO_COPY];
 
 function open(request: BackendOpen): NetBackend {
-  const { device, options } = request;
-  const ifname = wholeInterface(device);
+  const { device } = request;
+  const names = interfaceNames();
+  const name = parsePortName(device, (nrName) => names.includes(nrName));
+  refuse(name);
+  if (name.mode !== NR_REG_ALL_NIC) refuseWireOptions(request, name);
   if (request.runtime.counters.directory().some(({ subject }) => subject === device))
     throw new NetbeError(`${device} is open already: an interface has one user`, {
       code: 'EBUSY',
@@ -354,35 +60,78 @@ function open(request: BackendOpen): NetBackend {
       subject: device,
       remedy: 'To share it, join it to a switch: patch it to a port such as vale0:up.',
     });
-  const info = netdevInfo(ifname);
+  return name.mode === NR_REG_ALL_NIC
+    ? openInterface(request, name)
+    : new NetmapIf(request, netdevInfo(name.portName), openHostRings, false);
+}
+
+function openInterface(request: BackendOpen, name: NetmapPortName): NetBackend {
+  const { options } = request;
   const slots = integerOption(RING, options, 64, 4096);
   if ((slots & (slots - 1)) !== 0) throw usageError(`ring=${slots} is no power of two`, `ring=${slots}`);
   const queues = options.get(QUEUES.name) ?? 'all';
-  return new NetmapIf(
-    request,
-    info,
-    {
-      mode: choiceOption<HostPortOptions['mode']>(MODE, options),
-      queues: queues === 'all' ? 0 : integerOption(QUEUES, options, 1, 1024),
-      slots,
-      zeroCopy: choiceOption<HostPortOptions['zeroCopy']>(ZERO_COPY, options),
-    },
-    choiceOption(PROMISC, options) === 'on',
-  );
+  const how: HostPortOptions = {
+    mode: choiceOption<HostPortOptions['mode']>(MODE, options),
+    queues: queues === 'all' ? 0 : integerOption(QUEUES, options, 1, 1024),
+    slots,
+    zeroCopy: choiceOption<HostPortOptions['zeroCopy']>(ZERO_COPY, options),
+  };
+  const promisc = choiceOption(PROMISC, options) === 'on';
+  const info = netdevInfo(name.portName);
+  return new NetmapIf(request, info, (windows) => openHostPort(windows, info, how), promisc);
+}
+
+/** Throws for what no NIC or patch can use. */
+function refuse(name: NetmapPortName): void {
+  const { mode, ringId, portName, text } = name;
+  for (const part of ['pipe', 'flags', 'memId', 'options'] as const)
+    if (name.at[part] !== undefined)
+      throw portNameError(
+        name,
+        part,
+        `"${text.slice(name.at[part])}": only interfaces and their host rings can be opened`,
+      );
+  if (mode === NR_REG_ONE_SW && ringId > 0)
+    throw portNameError(name, 'mode', 'an interface has one pair of host rings: ^0');
+  if (mode === NR_REG_NIC_SW)
+    throw portNameError(
+      name,
+      'mode',
+      'a NIC or patch has one end: it cannot be that of the wire and that of the host',
+      `Open netmap:${portName} for the wire and netmap:${portName}^ for the host, for instance each as a port of a switch:`,
+    );
+  if (![NR_REG_ALL_NIC, NR_REG_SW, NR_REG_ONE_SW].includes(mode))
+    throw portNameError(name, 'mode', 'the rings of an interface are opened together');
+}
+
+function refuseWireOptions({ device, options }: BackendOpen, { portName }: NetmapPortName): void {
+  for (const { name: option } of WIRE_OPTIONS)
+    if (options.has(option))
+      throw usageError(
+        `${device}: ${option} says how frames of the wire come and go: host rings have none of it`,
+        device,
+        `Leave ${option} out, or give it to netmap:${portName}.`,
+      );
+}
+
+function needs(device: string): BackendNeeds {
+  const hostRings = device.includes('^');
+  return {
+    // CAP_IPC_LOCK: memory of AF_XDP is locked
+    capabilities: ['CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_BPF', 'CAP_IPC_LOCK'],
+    // AF_UNIX (any socket can be asked about an interface), AF_NETLINK, AF_PACKET and AF_XDP
+    socketFamilies: [1, 16, 17, 44],
+    syscalls: ['bpf'],
+    ...(hostRings ? { devices: [TUN_PATH] } : {}),
+  };
 }
 
 export const netmapBackend: NetBackendType = {
   prefix: 'netmap',
   summary: 'an interface of the host, its whole traffic, through AF_XDP or AF_PACKET',
   example: 'netmap:eth1',
-  options: [MODE, QUEUES, PROMISC, RING, ZERO_COPY],
+  options: WIRE_OPTIONS,
   needsReceive: true,
-  // CAP_IPC_LOCK: memory of AF_XDP is locked; families: AF_UNIX (any socket can be asked about an interface),
-  // AF_NETLINK, AF_PACKET and AF_XDP
-  needs: () => ({
-    capabilities: ['CAP_NET_ADMIN', 'CAP_NET_RAW', 'CAP_BPF', 'CAP_IPC_LOCK'],
-    socketFamilies: [1, 16, 17, 44],
-    syscalls: ['bpf'],
-  }),
+  needs,
   open,
 };

@@ -35,7 +35,12 @@ export const BPF_TCX_EGRESS = 47;
 export const BPF_F_XDP_HAS_FRAGS = 1 << 5;
 const BPF_OBJ_NAME_LEN = 16;
 const BPF_PSEUDO_MAP_FD = 1;
+export const BPF_FUNC_redirect = 23;
 export const BPF_FUNC_redirect_map = 51;
+/** of bpf_redirect: arrives at the interface, instead of leaving through it */
+export const BPF_F_INGRESS = 1;
+/** of a link: before the programs that are there, instead of behind them (tcx) */
+export const BPF_F_BEFORE = 1 << 3;
 
 // registers
 export const R0 = 0;
@@ -48,6 +53,10 @@ export type BpfInsn = readonly [code: number, dst: number, src: number, off: num
 
 /** dst = *(u32 *)(src + off) */
 export const ldxW = (dst: number, src: number, off: number): BpfInsn[] => [[0x61, dst, src, off, 0]];
+/** *(u32 *)(dst + off) = src */
+export const stxW = (dst: number, off: number, src: number): BpfInsn[] => [[0x63, dst, src, off, 0]];
+/** Skips `count` instructions unless dst == imm. */
+export const jumpUnlessEqual = (dst: number, imm: number, count: number): BpfInsn[] => [[0x55, dst, 0, count, imm]];
 /** dst = imm */
 export const mov = (dst: number, imm: number): BpfInsn[] => [[0xb7, dst, 0, 0, imm]];
 /** dst = the map behind a descriptor */

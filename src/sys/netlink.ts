@@ -45,8 +45,11 @@ const IFLA_MTU = 4;
 const IFLA_MASTER = 10;
 const IFLA_LINKINFO = 18;
 const IFLA_CARRIER = 33;
+const IFLA_XDP = 43;
 const IFLA_INFO_KIND = 1;
 const IFLA_INFO_DATA = 2;
+const IFLA_XDP_ATTACHED = 2;
+const XDP_ATTACHED_SKB = 2;
 const IFLA_TUN_OWNER = 1;
 const IFLA_TUN_TYPE = 3;
 const IFLA_TUN_PERSIST = 6;
@@ -81,6 +84,8 @@ export interface LinkInfo {
   master: number;
   /** driver: "tun", "bridge", "veth"…; empty for hardware */
   kind: string;
+  /** an XDP program is attached behind the driver */
+  genericXdp: boolean;
   tun: TunInfo | undefined;
 }
 
@@ -221,6 +226,7 @@ function parseLink(at: number, length: number): LinkInfo {
     mac: '',
     master: 0,
     kind: '',
+    genericXdp: false,
     tun: undefined,
   };
   eachAttribute(body + IFINFO, at + length, (type, off, n) => {
@@ -232,6 +238,10 @@ function parseLink(at: number, length: number): LinkInfo {
       link.mac = Buffer.from(received.u8.subarray(off, off + n))
         .toString('hex')
         .replace(/..(?=.)/g, '$&:');
+    else if (type === IFLA_XDP)
+      eachAttribute(off, off + n, (nested, where) => {
+        if (nested === IFLA_XDP_ATTACHED) link.genericXdp = view.getUint8(where) === XDP_ATTACHED_SKB;
+      });
     else if (type === IFLA_LINKINFO) parseLinkInfo(link, off, off + n);
   });
   return link;

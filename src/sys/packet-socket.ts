@@ -3,6 +3,7 @@
  * through rings of the third version (TPACKET_V3) or one at a time; and promiscuous mode, which is
  * the interface's for as long as a socket asks for it.
  */
+import { encode, load, ret, whenEqual } from './bpf-assembler.js';
 import type { Fd } from './fd.js';
 import { errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -115,6 +116,22 @@ export function enableVnetHeader(fd: number): void {
 export function bypassHost(fd: number): { ignoresOutgoing: boolean } {
   tryIntSockopt(fd, PACKET_QDISC_BYPASS, 1);
   return { ignoresOutgoing: tryIntSockopt(fd, PACKET_IGNORE_OUTGOING, 1) };
+}
+
+const SO_ATTACH_FILTER: SocketOption = { level: 1, option: 26, name: 'SO_ATTACH_FILTER' };
+/** where a filter finds the mark of a frame (SKF_AD_OFF + SKF_AD_MARK of linux/filter.h) */
+const FRAME_MARK = 0xfffff000 + 20;
+
+/** Does not see frames that carry this mark (SO_MARK). */
+export function ignoreMarked(fd: number, mark: number): void {
+  const code = encode([load(FRAME_MARK), ...whenEqual(mark, [ret(0)]), ret(0xffffffff)]);
+  const filter = new NativeBuffer(code.length);
+  filter.u8.set(code);
+  // struct sock_fprog { u16 len; struct sock_filter *filter; }
+  const program = new NativeBuffer(16);
+  program.u32[0] = code.length / 8;
+  program.setU64(8, filter.addr);
+  setSockopt(fd, SO_ATTACH_FILTER, program, 16);
 }
 
 // struct sockaddr_ll { u16 family, protocol (big-endian); int ifindex; u16 hatype; u8 pkttype, halen, addr[8] }

@@ -72,7 +72,8 @@ export class Ipv6Headers {
     const extensionLen = extensionHeaderLen(extension, u8[off + at + 1] as number);
     if (at + extensionLen > len) return false;
     if (extension === IPPROTO_FRAGMENT) this.isFragment = true;
-    if (extension === IPPROTO_ROUTING && u8[off + at + 3] !== 0) this.#route(u8[off + at + 2] as number, at, extensionLen);
+    if (extension === IPPROTO_ROUTING && u8[off + at + 3] !== 0)
+      this.#route(u8[off + at + 2] as number, at, extensionLen);
     this.length = at + extensionLen;
     if (extension === IPPROTO_ROUTING || (extension === IPPROTO_HOPOPTS && at === IPV6_HDR_LEN)) {
       this.unfragmentableLen = this.length;

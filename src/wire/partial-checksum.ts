@@ -58,7 +58,9 @@ export class PartialChecksum {
     else this.gsoType = etherType === ETHERTYPE_IPV4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
     const ip = off + l3;
     const pseudo =
-      etherType === ETHERTYPE_IPV4 ? pseudoSumV4(u8, ip, protocol, l4Len) : pseudoSumV6(u8, ip, protocol, l4Len, this.#ipv6.destination);
+      etherType === ETHERTYPE_IPV4
+        ? pseudoSumV4(u8, ip, protocol, l4Len)
+        : pseudoSumV6(u8, ip, protocol, l4Len, this.#ipv6.destination);
     return le16(u8, off + l4Off + this.csumOffset) === fold(pseudo);
   }
 

@@ -30,9 +30,17 @@ export class Namespace {
     this.#lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   }
 
-  static async create(): Promise<Namespace> {
-    const args = ['--net', '--', process.execPath, program];
-    const namespace = new Namespace(spawn('unshare', args, { stdio: ['pipe', 'pipe', 'inherit'] }));
+  static create(): Promise<Namespace> {
+    return Namespace.#start('unshare', ['--net', '--', process.execPath, program]);
+  }
+
+  /** The same process in the caller's own namespace. */
+  static here(): Promise<Namespace> {
+    return Namespace.#start(process.execPath, [program]);
+  }
+
+  static async #start(command: string, args: string[]): Promise<Namespace> {
+    const namespace = new Namespace(spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] }));
     await namespace.#answer();
     return namespace;
   }

@@ -11,8 +11,13 @@ const XDP_FLAGS_DRV_MODE = 1 << 2;
 const XDP_PASS = 2;
 /** offset of rx_queue_index in struct xdp_md */
 const RX_QUEUE_INDEX = 16;
-/** verdict of a tc program: drop (TCX_DROP) */
+// verdicts of a tc program (linux/bpf.h): the next one decides, drop
+const TCX_NEXT = -1;
 const TCX_DROP = 2;
+/** offset of mark in struct __sk_buff */
+const MARK = 8;
+/** Mark of frames between an interface and the tap that is its host rings: "nbhr". Nobody else sees it. */
+export const HOST_RING_MARK = 0x6e626872;
 
 /** Closes what was opened, from the last to the first. */
 export class Closer {
@@ -55,19 +60,75 @@ export function attachXdp(ifindex: number, map: Fd, native: boolean, frags: bool
 
 /**
  * Cuts the host off: what it sends through the interface is dropped, and with `ingress` what comes
- * (packet sockets see frames before that, and what they send does not pass there). Linux 6.6.
+ * (packet sockets see frames before that, and what they send does not pass there). Host rings, opened
+ * before or after, go on: what they take never comes here, what they give is let through. Linux 6.6.
  */
 export function cutHostOff(ifindex: number, ingress: boolean, closer: Closer): void {
-  const attachTypes = ingress ? [bpf.BPF_TCX_INGRESS, bpf.BPF_TCX_EGRESS] : [bpf.BPF_TCX_EGRESS];
-  for (const expectedAttachType of attachTypes) {
-    const program = closer.add(
-      bpf.loadProgram({
-        type: bpf.BPF_PROG_TYPE_SCHED_CLS,
-        name: 'netbe_cut',
-        insns: [...bpf.mov(bpf.R0, TCX_DROP), ...bpf.exit()],
-        expectedAttachType,
-      }),
-    );
-    closer.add(bpf.createLink(program.number, ifindex, expectedAttachType));
-  }
+  const drop = [...bpf.mov(bpf.R0, TCX_DROP), ...bpf.exit()];
+  attachTcx('netbe_cut', ifindex, bpf.BPF_TCX_EGRESS, drop, closer);
+  if (ingress) attachTcx('netbe_cut', ifindex, bpf.BPF_TCX_INGRESS, unlessMarked(drop), closer, bpf.BPF_F_BEFORE);
+}
+
+/**
+ * Leads what the host sends through the interface to the tap instead, and what is written to the tap to the
+ * host, as received by the interface. The mark keeps frames apart that the host sends to the tap of its own
+ * accord (IPv6 does), and that come to the interface from its wire.
+ */
+export function divertHost(ifindex: number, tapIndex: number, closer: Closer): void {
+  const { BPF_TCX_EGRESS, BPF_TCX_INGRESS, BPF_F_BEFORE } = bpf;
+  const drop = [...bpf.mov(bpf.R0, TCX_DROP), ...bpf.exit()];
+  const next = [...bpf.mov(bpf.R0, TCX_NEXT), ...bpf.exit()];
+  attachTcx('netbe_from_host', tapIndex, BPF_TCX_EGRESS, unmarkOr(drop), closer);
+  attachTcx('netbe_to_host', tapIndex, BPF_TCX_INGRESS, redirect(ifindex, bpf.BPF_F_INGRESS), closer);
+  attachTcx('netbe_to_host', ifindex, BPF_TCX_INGRESS, unmarkOr(next), closer);
+  // first of all: programs that cut the host off are not to see what is taken here
+  attachTcx('netbe_from_host', ifindex, BPF_TCX_EGRESS, redirect(tapIndex, 0), closer, BPF_F_BEFORE);
+}
+
+/** Hands the frame to another interface, marked. */
+function redirect(ifindex: number, flags: number): bpf.BpfInsn[] {
+  return [
+    ...bpf.mov(bpf.R2, HOST_RING_MARK),
+    ...bpf.stxW(bpf.R1, MARK, bpf.R2),
+    ...bpf.mov(bpf.R1, ifindex),
+    ...bpf.mov(bpf.R2, flags),
+    ...bpf.call(bpf.BPF_FUNC_redirect),
+    ...bpf.exit(),
+  ];
+}
+
+/** Takes the mark from frames that have it; `rest` for all others. */
+function unmarkOr(rest: readonly bpf.BpfInsn[]): bpf.BpfInsn[] {
+  const marked = [
+    ...bpf.mov(bpf.R2, 0),
+    ...bpf.stxW(bpf.R1, MARK, bpf.R2),
+    ...bpf.mov(bpf.R0, TCX_NEXT),
+    ...bpf.exit(),
+  ];
+  return whenMarked(marked, rest);
+}
+
+function unlessMarked(rest: readonly bpf.BpfInsn[]): bpf.BpfInsn[] {
+  return whenMarked([...bpf.mov(bpf.R0, TCX_NEXT), ...bpf.exit()], rest);
+}
+
+function whenMarked(marked: readonly bpf.BpfInsn[], rest: readonly bpf.BpfInsn[]): bpf.BpfInsn[] {
+  return [
+    ...bpf.ldxW(bpf.R2, bpf.R1, MARK),
+    ...bpf.jumpUnlessEqual(bpf.R2, HOST_RING_MARK, marked.length),
+    ...marked,
+    ...rest,
+  ];
+}
+
+function attachTcx(
+  name: string,
+  ifindex: number,
+  expectedAttachType: number,
+  insns: readonly bpf.BpfInsn[],
+  closer: Closer,
+  flags = 0,
+): void {
+  const program = closer.add(bpf.loadProgram({ type: bpf.BPF_PROG_TYPE_SCHED_CLS, name, insns, expectedAttachType }));
+  closer.add(bpf.createLink(program.number, ifindex, expectedAttachType, flags));
 }

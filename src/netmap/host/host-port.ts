@@ -1,5 +1,5 @@
 /**
- * One way into an interface of the host: AF_XDP or AF_PACKET. Frames come and go as pieces of window
+ * One way into an interface of the host: AF_XDP or AF_PACKET, or its host rings. Frames come and go as pieces of window
  * memory, with the three words of vnet header that netmap/vale/batch.ts describes; what a port cannot
  * do of the offloads they ask for is done before and behind it.
  */
@@ -20,7 +20,8 @@ export class RxFrame {
 }
 
 export interface HostPort {
-  readonly mode: HostMode;
+  /** "host": not the wire's side of the interface but that of the host's stack, its host rings */
+  readonly mode: HostMode | 'host';
   /** OFFLOAD_* that the port does when a sent frame asks for them */
   readonly txOffloads: number;
   /** received frames come with a header of the kernel's; else what they ask for must be found out */

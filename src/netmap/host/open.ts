@@ -5,10 +5,12 @@
 import { NetbeError, usageError } from '../../errors.js';
 import type { WindowPool } from '../../memory/window.js';
 import { ARPHRD_ETHER, type NetdevInfo } from '../../sys/netdev.js';
+import { getLink } from '../../sys/netlink.js';
 import { XDP_PACKET_HEADROOM } from '../../sys/xsk.js';
 import { Closer, cutHostOff } from './attach.js';
 import { type HostMode, type HostPort, hostModes } from './host-port.js';
 import { PacketPort } from './packet-port.js';
+import { hostTapName } from './stack-port.js';
 import { XskPort, type XskPortOptions } from './xsk-port.js';
 
 /** an Ethernet header with two tags */
@@ -80,6 +82,13 @@ function openMode(
       ifindex: info.index,
       slots: options.slots,
       onHostNotCut: (error) => warnings.push(`the host goes on seeing its frames: ${messageOf(error)}`),
+    });
+  if (mode === 'xdp-generic' && getLink(hostTapName(info.index)) !== undefined)
+    throw new NetbeError(`the host rings of ${info.name} are open: what they give to the host would be taken again`, {
+      code: 'EOPNOTSUPP',
+      kind: 'usage',
+      subject: info.name,
+      remedy: 'Use mode=xdp-native or mode=packet.',
     });
   let last: unknown;
   for (const attempt of attempts(info, options, mode)) {
@@ -167,7 +176,7 @@ function explain(error: unknown, info: NetdevInfo, mode: HostMode): NetbeError {
         `A veth needs as many receive queues as its peer has transmit queues: ethtool -L ${name} rx N.`,
       );
     case 'EOPNOTSUPP':
-      return say('the driver cannot do this', undefined);
+      return error.syscall === undefined ? error : say('the driver cannot do this', undefined);
     case 'ENOBUFS':
     case 'ENOMEM':
       return say('no memory for the rings', 'Raise the limit of locked memory (ulimit -l), or give a smaller ring=.');

@@ -18,7 +18,7 @@ import * as packet from '../../sys/packet-socket.js';
 import { pageSize } from '../../sys/process.js';
 import { raiseSendBuffer } from '../../sys/sockopt.js';
 import { OFFLOAD_ALL, OFFLOAD_UFO } from '../../wire/vnet-header.js';
-import { Closer, cutHostOff } from './attach.js';
+import { Closer, cutHostOff, HOST_RING_MARK } from './attach.js';
 import type { HostPort, RxFrame } from './host-port.js';
 
 /** a block holds the longest frame, a 64 KiB segment with all its headers */
@@ -99,6 +99,8 @@ export class PacketPort implements HostPort {
       this.#words = this.#map.window.i32;
       this.#txOff = this.#map.off + rxBytes;
       packet.bypassHost(fd);
+      // what the host gets of its rings comes past here as if from the wire
+      packet.ignoreMarked(fd, HOST_RING_MARK);
       raiseSendBuffer(fd, SEND_BUFFER_BYTES);
       const single = closer.add(packet.openPacketSocket());
       this.#singleFd = single.number;
