@@ -109,6 +109,7 @@ const R_PIECES = 22;
 const R_NEEDS = 24;
 const R_SOURCE = 25;
 const R_WIN = 26;
+const R_ROUTE = 28;
 const R_SHIFT = 5;
 
 /**
@@ -211,7 +212,8 @@ export function forward(
     if (
       load<u8>(record + R_NEEDS) != 0 ||
       <u32>load<u8>(record + R_WIN) != win ||
-      load<u16>(record + R_PIECES) != 1
+      load<u16>(record + R_PIECES) != 1 ||
+      load<u16>(record + R_ROUTE) != 0
     )
       return i;
     const source = <u32>load<u8>(record + R_SOURCE);

@@ -10,6 +10,8 @@
  *   needs       OFFLOAD_* that the frame asks of its receiver (8 bits)
  *   source      index of the port that sent it (8 bits)
  *   win         index of the window, if it is in one piece (8 bits)
+ *   route       transmit ring that it came from (8 bits), ROUTE_NO_LEARN (8 bits), and the port that it is
+ *               for whatever the table says, 0 for none (8 bits)
  * The virtio-net header is taken out of the guest's memory when the frame is sent and kept here,
  * checked: what is checked is what is delivered, whatever the guest does to its buffer meanwhile.
  */
@@ -37,6 +39,13 @@ const PIECES = 11;
 const NEEDS = 24;
 const SOURCE = 25;
 const WIN = 26;
+const RING = 27;
+const ROUTE = 14;
+
+/** What send() is told of a frame besides its bytes: ring | ROUTE_NO_LEARN | port << ROUTE_PORT_SHIFT. */
+export const ROUTE_RING_MASK = 0xff;
+export const ROUTE_NO_LEARN = 0x100;
+export const ROUTE_PORT_SHIFT = 16;
 
 export class FrameBatch {
   count = 0;
@@ -100,6 +109,25 @@ export class FrameBatch {
     return this.#bytes[i * RECORD_BYTES + SOURCE]!;
   }
 
+  /** Receive ring that the frame is for, modulo the receiver's. */
+  ring(i: number): number {
+    return this.#bytes[i * RECORD_BYTES + RING]!;
+  }
+
+  setRing(i: number, ring: number): void {
+    this.#bytes[i * RECORD_BYTES + RING] = ring;
+  }
+
+  /** ROUTE_NO_LEARN >> 8 | port << 8 */
+  route(i: number): number {
+    return this.#halves[i * 16 + ROUTE]!;
+  }
+
+  setRoute(i: number, route: number): void {
+    this.#bytes[i * RECORD_BYTES + RING] = route & ROUTE_RING_MASK;
+    this.#halves[i * 16 + ROUTE] = route >>> 8;
+  }
+
   /**
    * Adds frames of a burst that ask for no offload and are of a legal length. Returns how many, from
    * entry `from` on: it stops at the first that is not. There must be room.
@@ -151,10 +179,8 @@ export class FrameBatch {
     words[w + HDR2] = hdr2;
     this.#halves[i * 16 + FIRST] = 0;
     this.#halves[i * 16 + PIECES] = 1;
-    const b = i * RECORD_BYTES;
-    this.#bytes[b + NEEDS] = needs;
-    this.#bytes[b + SOURCE] = source;
-    this.#bytes[b + WIN] = win;
+    words[w + 6] = needs | (source << 8) | (win << 16);
+    words[w + 7] = 0;
     if (i < BATCH_FRAMES) this.convertedFirst[i] = -1;
     return i;
   }

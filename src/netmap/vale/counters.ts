@@ -13,6 +13,7 @@ const ownPortNames = [
   'tx_drop_runt',
   'tx_drop_too_long',
   'tx_drop_self',
+  'tx_drop_no_port',
   'tx_drop_loop',
   'tx_drop_too_big_to_segment',
   'tx_checksums_completed',

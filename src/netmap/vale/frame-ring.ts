@@ -2,13 +2,14 @@
  * Frames that a port could not take at once: copied, in order, until it can.
  *
  * A circular buffer of bytes in a memory window, and a record of each frame. A frame lies contiguous,
- * 12 bytes of virtio-net header first; one that does not fit before the end begins at the start.
+ * first 12 bytes of virtio-net header and a word of the caller's; one that does not fit before the end
+ * begins at the start.
  * Full (frames or bytes) means that the caller drops: the sender is never held up.
  */
 import { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 
-export const RING_HDR_LEN = 12;
+export const RING_HDR_LEN = 16;
 
 export class FrameRing {
   readonly #mapping: Mapping;
@@ -40,7 +41,7 @@ export class FrameRing {
    * Makes room for a frame and stores its header words (see batch.ts). Returns the list to copy its
    * bytes to, behind RING_HDR_LEN, or undefined when the ring is full.
    */
-  reserve(hdr0: number, hdr1: number, hdr2: number, frameLen: number): Iovec | undefined {
+  reserve(hdr0: number, hdr1: number, hdr2: number, frameLen: number, note = 0): Iovec | undefined {
     const at = this.#findRoom(RING_HDR_LEN + frameLen);
     if (at < 0) return undefined;
     const { window, off: base } = this.#mapping;
@@ -48,6 +49,7 @@ export class FrameRing {
     window.i32[w] = hdr0;
     window.i32[w + 1] = hdr1;
     window.i32[w + 2] = hdr2;
+    window.i32[w + 3] = note;
     const dst = this.#dst;
     dst.clear();
     dst.push(window.index, base + at, RING_HDR_LEN + frameLen);

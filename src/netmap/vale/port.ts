@@ -70,8 +70,9 @@ export class ValePort {
 
   // ---- called by the port's user ----
 
-  send(iov: Iovec): number {
-    return this.#switch.send(this, iov);
+  /** `route`: see batch.ts */
+  send(iov: Iovec, route = 0): number {
+    return this.#switch.send(this, iov, route);
   }
 
   sendBurst(burst: Burst, from: number, count: number): number {
@@ -108,6 +109,12 @@ export class ValePort {
     if (this.#ring.count > 0) return this.#ring.frameLen + this.vnetHdrLen;
     if (this.#pendingAt < this.#pendingCount) return this.#batch!.len(this.#record(this.#pendingAt)) + this.vnetHdrLen;
     return 0;
+  }
+
+  /** Ring of the sender that the next frame came from: the one that it is to go to here, modulo their number. */
+  nextRing(): number {
+    if (this.#ring.count > 0 || this.#pendingAt >= this.#pendingCount) return 0;
+    return this.#batch!.ring(this.#record(this.#pendingAt));
   }
 
   recv(iov: Iovec): number {

@@ -17,7 +17,7 @@ import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, forwardedHeaderWord, neededOffloads } from '../../wire/vnet-header.js';
-import { BATCH_FRAMES, FrameBatch } from './batch.js';
+import { BATCH_FRAMES, FrameBatch, ROUTE_NO_LEARN } from './batch.js';
 import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
 import { Offloader } from './offload.js';
@@ -164,8 +164,8 @@ export class ValeSwitch {
 
   // ---- data path ----
 
-  /** Takes a frame from a port. Always takes it: what cannot be forwarded is dropped and counted. */
-  send(port: ValePort, iov: Iovec): number {
+  /** Takes a frame from a port. Always takes it: what cannot be forwarded is dropped and counted. `route`: see batch.ts. */
+  send(port: ValePort, iov: Iovec, route = 0): number {
     const hdrLen = port.vnetHdrLen;
     const len = iov.total - hdrLen;
     if (len < ETH_HDR_LEN || len > MAX_FRAME_LEN) {
@@ -193,12 +193,13 @@ export class ValeSwitch {
         needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
       }
     }
-    if (this.#delivering) this.#defer(port, iov, hdrLen, hdr0, hdr1, hdr2);
+    if (this.#delivering) this.#defer(port, iov, hdrLen, hdr0, hdr1, hdr2, route);
     else {
       const batch = this.#batch;
       if (batch.count === BATCH_FRAMES || this.#pieces + iov.count > BATCH_PIECES_OF_SEND) this.flush();
       this.#pieces += iov.count;
-      batch.add(port.index, iov, hdrLen, hdr0, hdr1, hdr2, needs);
+      const i = batch.add(port.index, iov, hdrLen, hdr0, hdr1, hdr2, needs);
+      if (route !== 0) batch.setRoute(i, route);
     }
     return iov.total;
   }
@@ -280,8 +281,14 @@ export class ValeSwitch {
     const middle = this.#addresses[1]!;
     const last = this.#addresses[2]!;
     const srcLo = (middle >>> 16) | (last << 16);
-    if ((srcLo & 1) === 0) this.#table.learn(last >>> 16, srcLo, port.index, now);
+    const route = batch.route(i);
+    if ((srcLo & 1) === 0 && (route & (ROUTE_NO_LEARN >>> 8)) === 0)
+      this.#table.learn(last >>> 16, srcLo, port.index, now);
     const { values } = this.counters;
+    if (route >>> 8 !== 0) {
+      this.#forwardTo(route >>> 8, i, port);
+      return;
+    }
     const to = (dstLo & 1) !== 0 ? -1 : this.#table.lookup(middle & 0xffff, dstLo, now);
     if (to < 0) {
       values[(dstLo & 1) !== 0 ? S.flooded_multicast : S.flooded_unknown]!++;
@@ -293,7 +300,21 @@ export class ValeSwitch {
     }
   }
 
+  /** Forwards a frame to the port that its sender named, or to all. */
+  #forwardTo(to: number, i: number, port: ValePort): void {
+    const dst = this.#ports[to];
+    if (to === MAX_PORTS) this.#flood(i, port);
+    else if (dst === undefined) port.counters.values[P.tx_drop_no_port]!++;
+    else if (dst === port) port.counters.values[P.tx_drop_self]!++;
+    else {
+      this.counters.values[S.unicast]!++;
+      this.#enqueue(i, port, dst);
+    }
+  }
+
+  /** To all others, into their first ring. */
   #flood(i: number, port: ValePort): void {
+    this.#batch.setRing(i, 0);
     const attached = this.#attached;
     for (let k = 0; k < attached.length; k++) {
       const dst = attached[k]!;
@@ -330,6 +351,7 @@ export class ValeSwitch {
     }
     batch.convertedFirst[i] = first;
     batch.convertedCount[i] = count;
+    for (let k = first; k < first + count; k++) batch.setRing(k, batch.ring(i));
     return count > 0;
   }
 
@@ -374,10 +396,17 @@ export class ValeSwitch {
 
   // ---- frames sent from within a receive callback ----
 
-  #defer(port: ValePort, iov: Iovec, hdrLen: number, hdr0: number, hdr1: number, hdr2: number): void {
-    // bits 16-23 of the last header word are free: they carry the port
+  #defer(
+    port: ValePort,
+    iov: Iovec,
+    hdrLen: number,
+    hdr0: number,
+    hdr1: number,
+    hdr2: number,
+    route: number,
+  ): void {
     const len = iov.total - hdrLen;
-    const dst = this.#deferred.reserve(hdr0, hdr1, hdr2 | (port.index << 16), len);
+    const dst = this.#deferred.reserve(hdr0, hdr1, hdr2, len, port.index | (route << 8));
     if (dst === undefined) {
       port.counters.values[P.tx_drop_loop]!++;
       return;
@@ -395,10 +424,11 @@ export class ValeSwitch {
     while (ring.count > 0) {
       const w = ring.frameOff >>> 2;
       const hdr0 = i32[w]!;
-      const hdr2 = i32[w + 2]!;
+      const note = i32[w + 3]!;
       const needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
       const off = ring.frameOff + RING_HDR_LEN;
-      this.#batch.addPiece(hdr2 >>> 16, index, off, ring.frameLen, hdr0, i32[w + 1]!, hdr2 & 0xffff, needs);
+      const i = this.#batch.addPiece(note & 0xff, index, off, ring.frameLen, hdr0, i32[w + 1]!, i32[w + 2]!, needs);
+      this.#batch.setRoute(i, note >>> 8);
       // its bytes stay: nothing is written to this ring before the batch is delivered
       ring.shift();
     }
@@ -408,7 +438,7 @@ export class ValeSwitch {
     const ring = this.#deferred;
     const { i32 } = ring.window;
     while (ring.count > 0) {
-      const port = this.#ports[i32[(ring.frameOff >>> 2) + 2]! >>> 16];
+      const port = this.#ports[i32[(ring.frameOff >>> 2) + 3]! & 0xff];
       if (port !== undefined) port.counters.values[P.tx_drop_loop]!++;
       ring.shift();
     }

@@ -1,0 +1,21 @@
+/** Counters of the rings of a netmap port; tx is what its user sends. */
+export const ringCounterNames = [
+  'tx_frames',
+  'rx_frames',
+  'rx_drop_full',
+  'rx_drop_bad_slot',
+  'tx_drop_bad_slot',
+  'tx_drop_unfinished',
+  'tx_drop_too_many_frags',
+  'tx_drop_indirect',
+  'tx_drop_not_attached',
+  'ring_reinits',
+  'monitor_frames',
+  'monitor_drops',
+] as const;
+
+/** Index of each. */
+export const R = Object.fromEntries(ringCounterNames.map((name, i) => [name, i])) as Record<
+  (typeof ringCounterNames)[number],
+  number
+>;

@@ -1,0 +1,178 @@
+/**
+ * A VALE port with rings (netmap_vp_adapter): what its user puts into transmit rings goes through the
+ * switch at each txsync, what the switch has for it lands in receive rings at once.
+ *
+ * Transmit always completes. A frame from ring i of its sender goes to receive ring i modulo their
+ * number, a flooded one to ring 0; a ring without room drops. A frame may take several slots each way.
+ * A port that is attached to no switch (a persistent one) sends into nothing.
+ */
+import type { Runtime } from '../engine/runtime.js';
+import { NetbeError } from '../errors.js';
+import { Iovec } from '../memory/iovec.js';
+import { OFFLOAD_ALL } from '../wire/vnet-header.js';
+import { NETMAP_MAX_FRAGS, NS_MOREFRAG } from './abi.js';
+import { NetmapAdapter, type RingSizes } from './adapter.js';
+import { ChainReader } from './chain-reader.js';
+import { R } from './counters.js';
+import type { KRing } from './kring.js';
+import type { NetmapMemory } from './memory.js';
+import type { ValePort } from './vale/port.js';
+import type { ValeSwitchOptions } from './vale/switch.js';
+import { valeSwitches } from './vale/switches.js';
+
+export class ValeAdapter extends NetmapAdapter {
+  readonly #persistent: boolean;
+  #port: ValePort | undefined;
+  #switchName = '';
+  readonly #reader: ChainReader;
+  readonly #iov = new Iovec(NETMAP_MAX_FRAGS);
+
+  constructor(runtime: Runtime, name: string, memory: NetmapMemory, sizes: RingSizes, persistent: boolean) {
+    super(runtime, name, memory, sizes);
+    this.#persistent = persistent;
+    this.#reader = new ChainReader(runtime.windows, this.counters.values);
+  }
+
+  override get persistent(): boolean {
+    return this.#persistent;
+  }
+
+  /** Name of the switch that it is attached to, or "". */
+  get switchName(): string {
+    return this.#switchName;
+  }
+
+  /** Number of the port in its switch, or -1. */
+  get portIndex(): number {
+    return this.#port?.index ?? -1;
+  }
+
+  attach(switchName: string, portName: string, options: ValeSwitchOptions = {}): void {
+    if (this.#port !== undefined)
+      throw new NetbeError(`${this.name} is attached to ${this.#switchName}`, {
+        code: 'EBUSY',
+        kind: 'usage',
+        subject: this.name,
+        remedy: `Detach it first: netbe vale-ctl -d ${this.#switchName}:${portName}`,
+      });
+    const onReceive = () => this.#receive();
+    // what the rings cannot take is dropped: nothing waits in the switch
+    this.#port = valeSwitches(this.runtime).attach(
+      switchName,
+      { name: portName, slots: 0, ringBytes: 0, onReceive },
+      options,
+    );
+    this.#switchName = switchName;
+    this.headerChanged(this.vnetHdrLen);
+    this.#port.recvEnable();
+  }
+
+  detach(): void {
+    if (this.#port === undefined) return;
+    valeSwitches(this.runtime).detach(this.#switchName, this.#port);
+    this.#port = undefined;
+    this.#switchName = '';
+  }
+
+  protected override detached(): void {
+    this.detach();
+  }
+
+  protected override headerChanged(len: number): void {
+    const port = this.#port;
+    if (port === undefined) return;
+    port.vnetHdrLen = len;
+    // who sets a header length reads headers (NETMAP_REQ_PORT_HDR_SET)
+    port.txOffloads = len === 0 ? 0 : OFFLOAD_ALL;
+    port.rxOffloads = len === 0 ? 0 : OFFLOAD_ALL;
+  }
+
+  override opened(kring: KRing): void {
+    kring.reset();
+  }
+
+  // ---- transmit ----
+
+  protected transmit(kring: KRing, head: number): void {
+    const port = this.#port;
+    let at = kring.hwcur;
+    if (port === undefined) at = this.#sendToNobody(kring, head);
+    else {
+      const reader = this.#reader;
+      while (at !== head) {
+        const complete = reader.read(kring, at, head);
+        if (reader.next === at) break;
+        at = reader.next;
+        if (!complete) continue;
+        port.send(reader.iov, reader.route(kring.ringId));
+        this.counters.values[R.tx_frames]!++;
+      }
+      port.flush();
+    }
+    kring.hwcur = at;
+    kring.hwtail = kring.prev(at);
+  }
+
+  #sendToNobody(kring: KRing, head: number): number {
+    this.counters.values[R.tx_drop_not_attached]! += kring.distance(kring.hwcur, head);
+    return head;
+  }
+
+  // ---- receive ----
+
+  protected release(kring: KRing, head: number): void {
+    kring.hwcur = head;
+  }
+
+  /** Takes all that the switch has for us, into the rings or away. */
+  #receive(): void {
+    const port = this.#port;
+    if (port === undefined) return;
+    const { values } = this.counters;
+    let received = 0;
+    for (let len = port.peekRecvLen(); len > 0; len = port.peekRecvLen()) {
+      const kring = this.rxKrings[port.nextRing() % this.rxKrings.length]!;
+      const slots = Math.ceil(len / kring.bufSize);
+      if (slots > kring.rxSpace || slots > NETMAP_MAX_FRAGS) {
+        values[R.rx_drop_full]!++;
+        port.rxDiscard();
+      } else if (!this.#listSlots(kring, slots, len)) {
+        values[R.rx_drop_bad_slot]!++;
+        port.rxDiscard();
+      } else if (port.recv(this.#iov) > 0) {
+        fillSlots(kring, slots, len);
+        received++;
+      }
+    }
+    values[R.rx_frames]! += received;
+    if (received > 0) this.wake();
+  }
+
+  /** Makes #iov the buffers of the next `slots` slots. False if one has none. */
+  #listSlots(kring: KRing, slots: number, len: number): boolean {
+    const { ring, bufSize } = kring;
+    const iov = this.#iov;
+    iov.clear();
+    let at = kring.hwtail;
+    let left = len;
+    for (let k = 0; k < slots; k++, at = kring.next(at)) {
+      const idx = ring.bufIdx(at);
+      if (!kring.isValid(idx, 0)) return false;
+      iov.push(ring.window.index, ring.bufsOff + idx * bufSize, Math.min(left, bufSize));
+      left -= bufSize;
+    }
+    return true;
+  }
+}
+
+/** Describes a frame of `len` bytes in the next slots of a receive ring: they are its user's from now on. */
+function fillSlots(kring: KRing, slots: number, len: number): void {
+  const { ring, bufSize } = kring;
+  let at = kring.hwtail;
+  let left = len;
+  for (let k = slots; k > 0; k--, at = kring.next(at)) {
+    ring.setLenAndFlags(at, Math.min(left, bufSize), (slots << 8) | (k > 1 ? NS_MOREFRAG : 0));
+    left -= bufSize;
+  }
+  kring.hwtail = at;
+}
