@@ -1,5 +1,5 @@
 /**
- * The WebAssembly kernel of a window: kernel/kernel.ts says what each function does. Offsets and
+ * The WebAssembly kernel of a window: the files of kernel/ say what each function does. Offsets and
  * lengths are taken modulo 2^32; an access outside the window would trap, so callers check bounds
  * first, as they must anyway.
  */
@@ -55,6 +55,21 @@ export interface MemoryKernel {
     burst: number,
     buffers: number,
   ): number;
+  pipeSend(tx: number, rx: number, head: number): number;
+  pipeRelease(rx: number, tx: number, head: number): void;
+  valeSend(
+    tx: number,
+    at: number,
+    head: number,
+    ringId: number,
+    hdrLen: number,
+    source: number,
+    table: number,
+    bucketMask: number,
+    now: number,
+    maxAge: number,
+    ports: number,
+  ): number;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -63,6 +78,7 @@ export function instantiateKernel(memory: WebAssembly.Memory): MemoryKernel {
   compiled ??= new WebAssembly.Module(Buffer.from(kernelWasm, 'base64'));
   const exports = new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as MemoryKernel;
   // a plain object: property loads of hot code see one shape
-  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver } = exports;
-  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver };
+  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend } =
+    exports;
+  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend };
 }

@@ -57,12 +57,17 @@ export abstract class NetmapAdapter implements BufferHolder {
     this.name = name;
     this.memory = memory;
     this.sizes = sizes;
-    this.counters = runtime.counters.create(`rings ${name}`, ringCounterNames);
-    this.table = new KringTable(runtime.windows);
     memory.retain();
     try {
+      this.counters = runtime.counters.create(`rings ${name}`, ringCounterNames);
+    } catch (error) {
+      memory.release();
+      throw error;
+    }
+    this.table = new KringTable(runtime.windows);
+    try {
       this.#makeKrings();
-      if (ownBuffers && !this.krings().every((kring) => kring.allocBufs())) throw this.#noBuffers();
+      if (ownBuffers && !this.krings().every((kring) => kring.allocBufs())) throw this.noBuffers();
       memory.holders.add(this);
     } catch (error) {
       this.#freeRings();
@@ -82,7 +87,7 @@ export abstract class NetmapAdapter implements BufferHolder {
     make(this.hostRxKrings, NR_RX, sizes.hostRxRings, sizes.rxSlots, true);
   }
 
-  #noBuffers(): NetbeError {
+  protected noBuffers(): NetbeError {
     const { memory, name } = this;
     return new NetbeError(`netmap memory ${memory.id} has not enough buffers for the rings of ${name}`, {
       code: 'ENOMEM',
@@ -170,9 +175,13 @@ export abstract class NetmapAdapter implements BufferHolder {
     for (const user of this.users) user.wake();
   }
 
-  /** A user came or went: rings are in use or no longer. */
+  get inUse(): boolean {
+    return this.users.size > 0 || this.dependants > 0;
+  }
+
+  /** A user came or went, or a dependant. */
   usersChanged(): void {
-    if (this.users.size === 0 && this.dependants === 0 && !this.persistent) this.close();
+    if (!this.inUse && !this.persistent) this.close();
   }
 
   /** It stays when its last user goes. */

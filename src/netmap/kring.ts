@@ -99,6 +99,8 @@ export class KRing {
   users = 0;
   /** one of them has it for itself */
   exclusive = false;
+  /** of a pipe: the ring at its other end */
+  peer: KRing | undefined;
   /** set while the user's head and cur come from another process */
   csb: CsbPlace | undefined;
   /** head, cur and tail at the last sync */
@@ -108,6 +110,7 @@ export class KRing {
   readonly #memory: NetmapMemory;
   readonly #words: Uint32Array;
   readonly #word: number;
+  readonly #straight: boolean;
 
   constructor(table: KringTable, memory: NetmapMemory, dir: number, ringId: number, numSlots: number, host = false) {
     this.#memory = memory;
@@ -126,6 +129,7 @@ export class KRing {
     u16[(off + NR_DIR) >>> 1] = dir;
     this.ring = new NetmapRing(memory.window, off);
     const i = (dir === NR_TX ? 2 * MAX_RINGS : 0) + (host ? MAX_RINGS : 0) + ringId;
+    this.#straight = table.window === memory.window;
     this.#words = table.words;
     this.#word = table.kringWord(i);
     this.off = table.off + this.#word * 4;
@@ -168,6 +172,16 @@ export class KRing {
 
   set hwtail(slot: number) {
     this.#words[this.#word + K_HWTAIL] = slot;
+  }
+
+  /** The kernel reaches words and slots alike. */
+  get straight(): boolean {
+    return this.#straight;
+  }
+
+  /** Adds to what the kernel counts at word K_*. */
+  addCount(word: number, n: number): void {
+    this.#words[this.#word + word]! += n;
   }
 
   /** What the kernel counted at word K_* since the last call. */

@@ -24,7 +24,16 @@ import {
   MFD_ALLOW_SEALING,
   memfdCreate,
 } from '../sys/memfd.js';
-import { ATOK_BYTES, DEFAULT_BUF_SIZE, FIRST_BUF_IDX, KTOA_BYTES, MAX_RINGS, MAX_SLOTS, NR_SLOTS, SLOT_BYTES } from './abi.js';
+import {
+  ATOK_BYTES,
+  DEFAULT_BUF_SIZE,
+  FIRST_BUF_IDX,
+  KTOA_BYTES,
+  MAX_RINGS,
+  MAX_SLOTS,
+  NR_SLOTS,
+  SLOT_BYTES,
+} from './abi.js';
 
 const PAGE = 4096;
 const IF_BYTES = 1024;

@@ -14,11 +14,14 @@ import { NETMAP_MAX_FRAGS, NS_MOREFRAG } from './abi.js';
 import { NetmapAdapter, type RingSizes } from './adapter.js';
 import { ChainReader } from './chain-reader.js';
 import { R } from './counters.js';
-import type { KRing } from './kring.js';
+import { A_OPEN, A_TOUCHED, K_DROP_BAD, K_DROP_FULL, K_FRAMES, type KRing } from './kring.js';
 import type { NetmapMemory } from './memory.js';
 import type { ValePort } from './vale/port.js';
 import type { ValeSwitchOptions } from './vale/switch.js';
 import { valeSwitches } from './vale/switches.js';
+
+/** frames that are sent one by one before the kernel is asked again, at most */
+const MAX_RUN = 256;
 
 export class ValeAdapter extends NetmapAdapter {
   readonly #persistent: boolean;
@@ -56,14 +59,17 @@ export class ValeAdapter extends NetmapAdapter {
         remedy: `Detach it first: netbe vale-ctl -d ${this.#switchName}:${portName}`,
       });
     const onReceive = () => this.#receive();
+    const onFilled = () => this.#filled();
     // what the rings cannot take is dropped: nothing waits in the switch
     this.#port = valeSwitches(this.runtime).attach(
       switchName,
-      { name: portName, slots: 0, ringBytes: 0, onReceive },
+      { name: portName, slots: 0, ringBytes: 4096, onReceive, onFilled },
       options,
     );
     this.#switchName = switchName;
     this.headerChanged(this.vnetHdrLen);
+    if (this.memory.window === this.table.window) this.#port.setAdapter(this.table.window, this.table.off);
+    this.table.words[A_OPEN] = 1;
     this.#port.recvEnable();
   }
 
@@ -98,19 +104,48 @@ export class ValeAdapter extends NetmapAdapter {
     let at = kring.hwcur;
     if (port === undefined) at = this.#sendToNobody(kring, head);
     else {
-      const reader = this.#reader;
-      while (at !== head) {
-        const complete = reader.read(kring, at, head);
-        if (reader.next === at) break;
-        at = reader.next;
-        if (!complete) continue;
-        port.send(reader.iov, reader.route(kring.ringId));
-        this.counters.values[R.tx_frames]!++;
+      // many frames that the kernel leaves in a row are offered to it less and less often
+      let run = 1;
+      for (;;) {
+        const before = at;
+        at = this.#sendPlain(port, kring, at, head);
+        if (at === head) break;
+        if (at !== before) run = 1;
+        const stop = this.#sendAny(port, kring, at, head, run);
+        if (stop === at) break;
+        at = stop;
+        run = Math.min(2 * run, MAX_RUN);
       }
       port.flush();
     }
     kring.hwcur = at;
     kring.hwtail = kring.prev(at);
+  }
+
+  /** Sends what the kernel can, from slot `at` on. Returns the first slot that it left. */
+  #sendPlain(port: ValePort, kring: KRing, at: number, head: number): number {
+    const { window } = this.table;
+    if (window !== this.memory.window) return at;
+    const stop = port.sendSlots(window, kring.off, at, head, kring.ringId);
+    const frames = kring.takeCount(K_FRAMES);
+    this.counters.values[R.tx_frames]! += frames;
+    port.countUnicast(frames);
+    return stop;
+  }
+
+  /** Sends up to `count` frames of any kind. Returns the slot behind them. */
+  #sendAny(port: ValePort, kring: KRing, from: number, head: number, count: number): number {
+    const reader = this.#reader;
+    let at = from;
+    for (let n = 0; n < count && at !== head; n++) {
+      const complete = reader.read(kring, at, head);
+      if (reader.next === at) break;
+      at = reader.next;
+      if (!complete) continue;
+      port.send(reader.iov, reader.route(kring.ringId));
+      this.counters.values[R.tx_frames]!++;
+    }
+    return at;
   }
 
   #sendToNobody(kring: KRing, head: number): number {
@@ -122,6 +157,18 @@ export class ValeAdapter extends NetmapAdapter {
 
   protected release(kring: KRing, head: number): void {
     kring.hwcur = head;
+  }
+
+  /** The kernel has put frames into our rings, or dropped some. */
+  #filled(): void {
+    const { values } = this.counters;
+    this.table.words[A_TOUCHED] = 0;
+    for (const kring of this.rxKrings) {
+      values[R.rx_frames]! += kring.takeCount(K_FRAMES);
+      values[R.rx_drop_full]! += kring.takeCount(K_DROP_FULL);
+      values[R.rx_drop_bad_slot]! += kring.takeCount(K_DROP_BAD);
+    }
+    this.wake();
   }
 
   /** Takes all that the switch has for us, into the rings or away. */

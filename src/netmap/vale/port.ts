@@ -9,7 +9,7 @@ import type { CounterSet } from '../../engine/counters.js';
 import type { Burst } from '../../memory/burst.js';
 import { copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
-import type { WindowPool } from '../../memory/window.js';
+import type { Window, WindowPool } from '../../memory/window.js';
 import type { FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
@@ -25,6 +25,8 @@ export interface ValePortOptions {
   /** bytes that the ring holds */
   ringBytes: number;
   onReceive: (() => void) | undefined;
+  /** the kernel has put frames into the user's rings, or dropped some: see setAdapter() */
+  onFilled?: () => void;
   counters: CounterSet;
 }
 
@@ -43,6 +45,7 @@ export class ValePort {
   readonly #ports: PortTable;
   readonly #values: Float64Array;
   readonly #onReceive: (() => void) | undefined;
+  readonly onFilled: (() => void) | undefined;
   readonly #ring: FrameRing;
   #enabled = false;
   #closed = false;
@@ -65,6 +68,7 @@ export class ValePort {
     this.counters = options.counters;
     this.#values = options.counters.values;
     this.#onReceive = options.onReceive;
+    this.onFilled = options.onFilled;
     this.#ring = new FrameRing(pool, options.slots, options.ringBytes);
   }
 
@@ -73,6 +77,24 @@ export class ValePort {
   /** `route`: see batch.ts */
   send(iov: Iovec, route = 0): number {
     return this.#switch.send(this, iov, route);
+  }
+
+  /** The user's receive rings are those of this adapter (netmap/kring.ts): frames of others' rings may go there at once. */
+  setAdapter(window: Window, off: number): void {
+    if (window === this.#ports.window) this.#ports.setAdapter(this.index, off);
+  }
+
+  /**
+   * Forwards frames from slots [at, head) of a transmit ring of the adapter, as far as the kernel can.
+   * Returns the first slot that it left: that frame is for send().
+   */
+  sendSlots(window: Window, txOff: number, at: number, head: number, ringId: number): number {
+    return this.#switch.sendSlots(this, window, txOff, at, head, ringId);
+  }
+
+  /** Counts frames that sendSlots() has forwarded. */
+  countUnicast(frames: number): void {
+    this.#switch.countUnicast(frames);
   }
 
   sendBurst(burst: Burst, from: number, count: number): number {

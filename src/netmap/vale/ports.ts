@@ -1,6 +1,6 @@
 /**
  * What the kernel's `forward` knows of a switch's ports, in a window: for each port four words, then
- * which ports were given frames, then each port's list of records of the batch.
+ * which ports were given frames, its rings' adapter, then each port's list of records of the batch.
  */
 import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 import { BATCH_RECORDS } from './batch.js';
@@ -12,6 +12,11 @@ const ATTACHED = 3;
 const PORTS = 256;
 const TOUCHED_COUNT = PORTS * WORDS;
 const TOUCHED_OFF = (TOUCHED_COUNT + 1) * 4;
+/** each port's adapter: offset of its words (netmap/kring.ts), 0 where its user has no rings */
+const ADAPTERS = 4608 / 4;
+/** ports into whose rings the kernel put frames, or dropped some */
+const FILLED_COUNT = 5632 / 4;
+const FILLED_OFF = 5636;
 const LISTS_OFF = 8192;
 /** entries from one list to the next; the lists are not to begin in the same cache set */
 const LIST_STRIDE = BATCH_RECORDS + 96;
@@ -22,6 +27,7 @@ export class PortTable {
   readonly #mapping: Mapping;
   readonly #words: Uint32Array;
   readonly #touched: Uint8Array;
+  readonly #filled: Uint8Array;
   readonly #lists: Uint16Array;
 
   constructor(pool: WindowPool) {
@@ -30,8 +36,9 @@ export class PortTable {
     this.window = this.#mapping.window;
     this.off = this.#mapping.off;
     const { buffer } = this.window.u8;
-    this.#words = new Uint32Array(buffer, this.off, TOUCHED_COUNT + 1);
+    this.#words = new Uint32Array(buffer, this.off, FILLED_COUNT + 1);
     this.#touched = new Uint8Array(buffer, this.off + TOUCHED_OFF, PORTS);
+    this.#filled = new Uint8Array(buffer, this.off + FILLED_OFF, PORTS);
     this.#lists = new Uint16Array(buffer, this.off + LISTS_OFF, PORTS * LIST_STRIDE);
   }
 
@@ -42,6 +49,20 @@ export class PortTable {
   setAttached(port: number, attached: boolean): void {
     this.#words.fill(0, port * WORDS, (port + 1) * WORDS);
     this.#words[port * WORDS + ATTACHED] = attached ? 1 : 0;
+    this.#words[ADAPTERS + port] = 0;
+  }
+
+  /** The kernel may put frames straight into the receive rings of the adapter at `off`. */
+  setAdapter(port: number, off: number): void {
+    this.#words[ADAPTERS + port] = off;
+  }
+
+  /** The next port into whose rings the kernel put frames since they were asked for, or -1. */
+  nextFilled(): number {
+    const count = this.#words[FILLED_COUNT]!;
+    if (count === 0) return -1;
+    this.#words[FILLED_COUNT] = count - 1;
+    return this.#filled[count - 1]!;
   }
 
   /** Adds record `i` of the batch to a port's list. */

@@ -14,7 +14,7 @@ import { NetbeError } from '../../errors.js';
 import type { Burst } from '../../memory/burst.js';
 import { copyPieces } from '../../memory/copy.js';
 import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
-import type { Mapping, WindowPool } from '../../memory/window.js';
+import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, forwardedHeaderWord, neededOffloads } from '../../wire/vnet-header.js';
 import { BATCH_FRAMES, FrameBatch, ROUTE_NO_LEARN } from './batch.js';
@@ -214,6 +214,27 @@ export class ValeSwitch {
     return n;
   }
 
+  /** See ValePort.sendSlots(). */
+  sendSlots(port: ValePort, window: Window, txOff: number, at: number, head: number, ringId: number): number {
+    const table = this.#table;
+    const ports = this.#portTable;
+    if (this.#delivering || window !== table.window || window !== ports.window) return at;
+    this.flush();
+    const now = this.#clock();
+    const { off, bucketMask, maxAge } = table;
+    const { index, vnetHdrLen } = port;
+    const { kernel } = window;
+    // biome-ignore format: one call
+    const stop = kernel.valeSend(txOff, at, head, ringId, vnetHdrLen, index, off, bucketMask, now, maxAge, ports.off);
+    for (let to = ports.nextFilled(); to >= 0; to = ports.nextFilled()) this.#ports[to]?.onFilled?.();
+    return stop;
+  }
+
+  /** Counts what sendSlots() forwarded. */
+  countUnicast(frames: number): void {
+    this.counters.values[S.unicast]! += frames;
+  }
+
   /** Forwards and delivers all that was sent. */
   flush(): void {
     if (this.#delivering || this.#batch.count === 0) return;
@@ -396,15 +417,7 @@ export class ValeSwitch {
 
   // ---- frames sent from within a receive callback ----
 
-  #defer(
-    port: ValePort,
-    iov: Iovec,
-    hdrLen: number,
-    hdr0: number,
-    hdr1: number,
-    hdr2: number,
-    route: number,
-  ): void {
+  #defer(port: ValePort, iov: Iovec, hdrLen: number, hdr0: number, hdr1: number, hdr2: number, route: number): void {
     const len = iov.total - hdrLen;
     const dst = this.#deferred.reserve(hdr0, hdr1, hdr2, len, port.index | (route << 8));
     if (dst === undefined) {

@@ -1,0 +1,266 @@
+/**
+ * The netmap of a fabric: its ports by name, and the memory that they share. Opens a port as
+ * NETMAP_REQ_REGISTER does, makes and deletes persistent ports, attaches ports to VALE switches.
+ *
+ *   vale0:p      a port of switch vale0, made when it is first opened and gone with its last user
+ *   netmap:v0    the persistent port v0 (newif), attached to a switch or not
+ *   …{ID  …}ID   the ends of a pipe in the memory of the port before the bracket
+ */
+import type { Runtime } from '../engine/runtime.js';
+import { NetbeError, usageError } from '../errors.js';
+import { DEFAULT_SLOTS, MAX_RINGS, MAX_SLOTS, MIN_SLOTS } from './abi.js';
+import type { NetmapAdapter, RingSizes } from './adapter.js';
+import { Memories } from './memories.js';
+import { PipeEnd } from './pipe.js';
+import { NetmapPort } from './port.js';
+import { type NetmapPortName, parsePortName } from './port-name.js';
+import { selectRings } from './selection.js';
+import { ValeAdapter } from './vale-adapter.js';
+
+export interface NetmapOpenOptions {
+  /** rings each way of a port that this makes, 1 by default */
+  txRings?: number;
+  rxRings?: number;
+  /** slots of each, 1024 by default */
+  txSlots?: number;
+  rxSlots?: number;
+  /** extra buffers, in a list from ni_bufs_head on; there may be fewer */
+  extraBufs?: number;
+  onReady?: (() => void) | undefined;
+}
+
+export interface NetmapPortInfo {
+  name: string;
+  kind: 'vale' | 'pipe' | 'persistent';
+  users: number;
+  memId: number;
+  /** switch that it is attached to, and its number there; '' and -1 */
+  switchName: string;
+  portIndex: number;
+  sizes: RingSizes;
+}
+
+export class Netmap {
+  readonly #runtime: Runtime;
+  readonly #memories: Memories;
+  /** by nr_name: "vale0:p", "v0", "vale0:p{1" */
+  readonly #adapters = new Map<string, NetmapAdapter>();
+
+  constructor(runtime: Runtime) {
+    this.#runtime = runtime;
+    this.#memories = new Memories(runtime.windows);
+  }
+
+  /** Opens a port. Throws a usage error that says why not. */
+  open(name: NetmapPortName | string, options: NetmapOpenOptions = {}): NetmapPort {
+    const parsed = typeof name === 'string' ? this.parse(name) : name;
+    const adapter = parsed.pipe === undefined ? this.#baseAdapter(parsed, options) : this.#pipeEnd(parsed, options);
+    try {
+      const selection = selectRings(adapter, parsed);
+      return new NetmapPort(adapter, parsed.name, selection, { ...options, flags: parsed.flags });
+    } catch (error) {
+      adapter.usersChanged();
+      throw error;
+    }
+  }
+
+  /** Reads a port's name, knowing which ports there are. */
+  parse(text: string): NetmapPortName {
+    return parsePortName(text, (nrName) => this.#adapters.has(nrName));
+  }
+
+  /** The adapter of that nr_name ("vale0:p", "v0"), if there is one. */
+  find(nrName: string): NetmapAdapter | undefined {
+    return this.#adapters.get(nrName);
+  }
+
+  /** Makes a persistent port (vale-ctl -n). Throws EEXIST. */
+  newif(name: string, options: NetmapOpenOptions & { memId?: number } = {}): void {
+    if (!/^[\w.-]{1,15}$/.test(name))
+      throw usageError(
+        `"${name}" cannot be the name of a port`,
+        name,
+        'A name has 1 to 15 letters, digits, dots, underscores or hyphens.',
+      );
+    if (this.#adapters.has(name))
+      throw new NetbeError(`there is a port ${name} already`, { code: 'EEXIST', kind: 'usage', subject: name });
+    this.#makeVale(name, sizesOf(name, options), options.memId ?? 0, options.extraBufs ?? 0, true);
+  }
+
+  /** Deletes a persistent port (vale-ctl -r). Throws ENXIO where there is none, EBUSY while it is used or attached. */
+  delif(name: string): void {
+    const adapter = this.#persistent(name);
+    if (adapter.inUse || adapter.switchName !== '')
+      throw new NetbeError(
+        adapter.inUse ? `port ${name} has users` : `port ${name} is attached to ${adapter.switchName}`,
+        { code: 'EBUSY', kind: 'usage', subject: name, remedy: 'Close or detach it first.' },
+      );
+    adapter.close();
+  }
+
+  /** Attaches a persistent port to a switch, under its name (vale-ctl -a). Returns its number there. */
+  attach(switchName: string, name: string): number {
+    const adapter = this.#persistent(name);
+    adapter.attach(switchName, name);
+    this.#adapters.set(`${switchName}:${name}`, adapter);
+    return adapter.portIndex;
+  }
+
+  /** Detaches it again (vale-ctl -d). Returns the number that it had. */
+  detach(switchName: string, name: string): number {
+    const adapter = this.#persistent(name);
+    if (adapter.switchName !== switchName)
+      throw new NetbeError(`port ${name} is not attached to ${switchName}`, {
+        code: 'EINVAL',
+        kind: 'usage',
+        subject: name,
+      });
+    const { portIndex } = adapter;
+    this.#adapters.delete(`${switchName}:${name}`);
+    adapter.detach();
+    return portIndex;
+  }
+
+  list(): NetmapPortInfo[] {
+    const listed = new Set(this.#adapters.values());
+    return [...listed].map((adapter) => {
+      const vale = adapter instanceof ValeAdapter ? adapter : undefined;
+      return {
+        name: adapter.name,
+        kind: vale === undefined ? 'pipe' : vale.persistent ? 'persistent' : 'vale',
+        users: adapter.users.size,
+        memId: adapter.memory.id,
+        switchName: vale?.switchName ?? '',
+        portIndex: vale?.portIndex ?? -1,
+        sizes: adapter.sizes,
+      };
+    });
+  }
+
+  #persistent(name: string): ValeAdapter {
+    const adapter = this.#adapters.get(name);
+    if (adapter instanceof ValeAdapter && adapter.persistent) return adapter;
+    throw new NetbeError(`there is no persistent port ${name}`, {
+      code: 'ENXIO',
+      kind: 'usage',
+      subject: name,
+      remedy: `Make it first: netbe vale-ctl -n ${name}`,
+    });
+  }
+
+  /** The port itself, or that whose pipe is asked for: made where there is none. */
+  #baseAdapter(name: NetmapPortName, options: NetmapOpenOptions): NetmapAdapter {
+    const { baseName, memId } = name;
+    const found = this.#adapters.get(baseName);
+    if (found !== undefined) {
+      this.#checkMemory(found, name);
+      return found;
+    }
+    if (name.kind === 'netmap' && name.pipe === undefined)
+      throw new NetbeError(`there is no port ${name.text}`, {
+        code: 'ENXIO',
+        kind: 'usage',
+        subject: name.text,
+        remedy: `Make it first: netbe vale-ctl -n ${baseName}`,
+      });
+    const sizes = sizesOf(baseName, { ...options, ...confOf(name) });
+    const adapter = this.#makeVale(baseName, sizes, memId, options.extraBufs ?? 0, false);
+    if (name.kind === 'vale') {
+      try {
+        adapter.attach(name.switchName, name.portName);
+      } catch (error) {
+        adapter.close();
+        throw error;
+      }
+    }
+    return adapter;
+  }
+
+  #makeVale(name: string, sizes: RingSizes, memId: number, extraBufs: number, persistent: boolean): ValeAdapter {
+    const memory = this.#memories.forPort(name, memId, sizes, extraBufs);
+    const adapter = new ValeAdapter(this.#runtime, name, memory, sizes, persistent);
+    this.#register(name, adapter);
+    return adapter;
+  }
+
+  #register(name: string, adapter: NetmapAdapter): void {
+    this.#adapters.set(name, adapter);
+    adapter.onClose = () => this.#adapters.delete(name);
+  }
+
+  #pipeEnd(name: NetmapPortName, options: NetmapOpenOptions): NetmapAdapter {
+    const found = this.#adapters.get(name.name);
+    if (found !== undefined) {
+      this.#checkMemory(found, name);
+      return found;
+    }
+    const parent = this.#baseAdapter(name, options);
+    const { baseName, pipe } = name;
+    const [masterName, slaveName] = [`${baseName}{${pipe?.id}`, `${baseName}}${pipe?.id}`];
+    // a pipe has one ring each way where nothing else is said, and its port's slots
+    const { txSlots, rxSlots } = parent.sizes;
+    const sizes = sizesOf(name.name, { txSlots, rxSlots, ...options, ...confOf(name) });
+    parent.dependants++;
+    try {
+      const { master, slave } = PipeEnd.pair(this.#runtime, masterName, slaveName, parent.memory, sizes);
+      this.#register(masterName, master);
+      this.#register(slaveName, slave);
+      const unregister = master.onClose;
+      master.onClose = () => {
+        unregister?.();
+        parent.dependants--;
+        parent.usersChanged();
+      };
+      return pipe?.role === 'master' ? master : slave;
+    } catch (error) {
+      parent.dependants--;
+      parent.usersChanged();
+      throw error;
+    }
+  }
+
+  /** A port that exists has its memory: asking for another is asking in vain. */
+  #checkMemory(adapter: NetmapAdapter, { memId, text }: NetmapPortName): void {
+    if (memId === 0 || memId === adapter.memory.id) return;
+    throw new NetbeError(`${text}: the port's memory is region ${adapter.memory.id}, not ${memId}`, {
+      code: 'EINVAL',
+      kind: 'usage',
+      subject: text,
+      remedy: 'Leave @N away, or close all users of the port first.',
+    });
+  }
+}
+
+function confOf({ options }: NetmapPortName): Partial<NetmapOpenOptions> {
+  const { conf } = options;
+  if (conf === undefined) return {};
+  const given = Object.entries(conf).filter(([, n]) => n > 0);
+  return Object.fromEntries(given);
+}
+
+function sizesOf(name: string, options: NetmapOpenOptions): RingSizes {
+  const check = (what: string, value: number, min: number, max: number): number => {
+    if (Number.isInteger(value) && value >= min && value <= max) return value;
+    throw usageError(`${name}: ${value} ${what}: there can be ${min} to ${max}`, name);
+  };
+  return {
+    txRings: check('transmit rings', options.txRings ?? 1, 1, MAX_RINGS),
+    rxRings: check('receive rings', options.rxRings ?? 1, 1, MAX_RINGS),
+    txSlots: check('slots', options.txSlots ?? DEFAULT_SLOTS, MIN_SLOTS, MAX_SLOTS),
+    rxSlots: check('slots', options.rxSlots ?? DEFAULT_SLOTS, MIN_SLOTS, MAX_SLOTS),
+    hostTxRings: 0,
+    hostRxRings: 0,
+  };
+}
+
+const netmaps = new WeakMap<Runtime, Netmap>();
+
+/** The one netmap of a fabric. */
+export function netmapOf(runtime: Runtime): Netmap {
+  let found = netmaps.get(runtime);
+  if (found === undefined) {
+    found = new Netmap(runtime);
+    netmaps.set(runtime, found);
+  }
+  return found;
+}
