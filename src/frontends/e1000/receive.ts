@@ -1,0 +1,438 @@
+/**
+ * The receive side (manual §3.2): frames from the backend into the driver's buffers.
+ *
+ * The front of each frame is received into memory of our own, where filters and headers are looked at and cannot
+ * change, the rest straight into the buffers: one copy. What is rejected has used no descriptor. When the driver has
+ * left none, receive is disabled until it writes RDT; frames wait in the backend. While it has no ring at all frames
+ * are dropped and counted, so that it never meets stale ones.
+ */
+import { copyPieces } from '../../memory/copy.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import { Iovec, iovecSkip } from '../../memory/iovec.js';
+import type { Mapping, WindowPool } from '../../memory/window.js';
+import type { NetBackend } from '../../net-backends/net-backend.js';
+import { be16, le16, setLe32 } from '../../wire/bytes.js';
+import { fold, storeL4Checksum, sum16 } from '../../wire/checksum.js';
+import { CRC32_INIT, crc32 } from '../../wire/crc32.js';
+import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../../wire/vnet-header.js';
+import { C } from './counters.js';
+import { ACCEPTED_INEXACT, type Filters, REJECTED } from './filters.js';
+import type { Interrupts } from './interrupts.js';
+import * as R from './registers.js';
+import { DescriptorRing } from './ring.js';
+import { ReceiveChecksum, RXD_STAT_IXSM, shifted, swap16 } from './rx-checksum.js';
+import { FCS_LEN, type Statistics } from './statistics.js';
+
+/** bytes of each frame that come to our own memory: headers up to TCP's, with tags and options */
+const FRONT = 192;
+/** least bytes of a frame without its check sequence (IEEE 802.3 §3.2.8) */
+const MIN_FRAME_LEN = 60;
+/** longest frames, check sequence included: without RCTL.LPE, and with (manual §13.4.22) */
+const MAX_SHORT = 1522;
+const MAX_LONG = 16384;
+const TAG_LEN = 4;
+const MAC_BYTES = 12;
+/** buffers of 256 bytes for the longest frame, and where they cross from one region into the next */
+const MAX_PIECES = 256;
+const BOUNCE_BYTES = 2 * MAX_LONG;
+const ETHERTYPE_MAC_CONTROL = 0x8808;
+const PAUSE_OPCODE = 1;
+
+// status of a receive descriptor (§3.2.3.1), and an error (§3.2.3.2)
+const RXD_STAT_DD = 0x01;
+const RXD_STAT_EOP = 0x02;
+const RXD_STAT_VP = 0x08;
+const RXD_STAT_PIF = 0x80;
+const RXD_ERR_RXE = 0x80;
+
+// gather(): descriptors to use, or one of these
+const STARVED = -1;
+const NEVER_FITS = -2;
+
+export class Receiver {
+  readonly ring: DescriptorRing;
+  backend: NetBackend;
+  memory: GuestMemory | undefined;
+  /** bytes of virtio-net header that the backend puts before each frame */
+  hdrLen = 0;
+  /** counter of frames that are dropped because the driver cannot take them; 0: it can */
+  mute = C.rx_drop_disabled;
+  /** frames wait, and the driver has left too few descriptors */
+  starved = false;
+  readonly #words: Uint32Array;
+  readonly #pool: WindowPool;
+  readonly #values: Float64Array;
+  readonly #filters: Filters;
+  readonly #statistics: Statistics;
+  readonly #interrupts: Interrupts;
+  readonly #checksum = new ReceiveChecksum();
+  /** where fronts are received to, and behind it room for a frame that must be moved */
+  readonly #scratch: Mapping;
+  readonly #u8: Uint8Array;
+  readonly #frontOff: number;
+  /** what recv() fills: header and front in scratch, the rest in the buffers */
+  readonly #iov = new Iovec(MAX_PIECES + 1);
+  readonly #buffers = new Iovec(MAX_PIECES);
+  readonly #rest = new Iovec(MAX_PIECES);
+  readonly #own = new Iovec(1);
+  /** bytes that the tag of the frame before took: what comes is likely alike */
+  #expectedTag = 0;
+  #frames = 0;
+  #causes = 0;
+  #small = false;
+
+  constructor(
+    words: Uint32Array,
+    windows: WindowPool,
+    backend: NetBackend,
+    values: Float64Array,
+    filters: Filters,
+    statistics: Statistics,
+    interrupts: Interrupts,
+  ) {
+    this.#words = words;
+    this.#pool = windows;
+    this.backend = backend;
+    this.#values = values;
+    this.#filters = filters;
+    this.#statistics = statistics;
+    this.#interrupts = interrupts;
+    this.ring = new DescriptorRing(words, R.RDBAL, windows);
+    this.#scratch = windows.mapAnonymous(4096 + BOUNCE_BYTES);
+    this.#u8 = this.#scratch.window.u8;
+    // the header before it ends on a multiple of 64
+    this.#frontOff = this.#scratch.off + 64;
+  }
+
+  close(): void {
+    this.#scratch.close();
+  }
+
+  /** Drains the backend as far as the descriptors go, and interrupts once for all. */
+  receive(): void {
+    if (this.mute !== 0) {
+      while (this.backend.rxDiscard() > 0) this.#values[this.mute]!++;
+      return;
+    }
+    const memory = this.memory!;
+    this.#frames = 0;
+    this.#causes = 0;
+    this.#small = false;
+    for (;;) {
+      const len = this.backend.peekRecvLen() - this.hdrLen;
+      if (len <= 0) break;
+      if (!this.ring.usable(memory)) {
+        this.#discard(C.fault_rx_ring);
+        continue;
+      }
+      if (this.#tooLong(len)) continue;
+      if (!this.#receiveOne(memory, len)) break;
+    }
+    if (this.#frames > 0) this.#interrupts.received(this.#causes | (this.#small ? R.ICR_SRPD : 0));
+    else if (this.#causes !== 0) this.#interrupts.raise(this.#causes);
+  }
+
+  /** Descriptors came, or will never come: lets the backend call again. */
+  resume(): void {
+    if (!this.starved) return;
+    this.starved = false;
+    this.backend.recvEnable();
+  }
+
+  #discard(counter: number): void {
+    this.backend.rxDiscard();
+    this.#values[counter]!++;
+  }
+
+  #tooLong(len: number): boolean {
+    const rctl = this.#words[R.RCTL >> 2]!;
+    const max = (rctl & (R.RCTL_LPE | R.RCTL_SBP)) !== 0 ? MAX_LONG : MAX_SHORT;
+    if (len + FCS_LEN <= max) return false;
+    this.#statistics.count(R.ROC);
+    this.#statistics.count(R.RLEC);
+    this.#discard(C.rx_drop_too_long);
+    return true;
+  }
+
+  /** False: there are no descriptors for the frame, or no frame. */
+  #receiveOne(memory: GuestMemory, len: number): boolean {
+    const rctl = this.#words[R.RCTL >> 2]!;
+    const bufLen = bufferLength(rctl);
+    const fcs = (rctl & R.RCTL_SECRC) !== 0 ? 0 : FCS_LEN;
+    const count = this.#gather(memory, bufLen, Math.max(len, MIN_FRAME_LEN) + fcs);
+    if (count === NEVER_FITS) {
+      this.#statistics.count(R.MPC);
+      this.#discard(C.rx_drop_too_long);
+      return true;
+    }
+    if (count === STARVED) return false;
+    const expectedTag = this.#expectedTag;
+    this.#aim(len, FRONT - expectedTag);
+    const got = this.backend.recv(this.#iov);
+    if (got !== len + this.hdrLen) {
+      if (got !== 0) this.#values[C.rx_drop_backend]!++;
+      return got !== 0;
+    }
+    const front = this.#frontOff;
+    const verdict = this.#admit(front, len);
+    if (verdict === REJECTED) return true;
+    const tagged = len >= 18 && this.#filters.isTagged(this.#u8, front);
+    const strip = tagged && (this.#words[R.CTRL >> 2]! & R.CTRL_VME) !== 0 ? TAG_LEN : 0;
+    if (strip !== expectedTag) {
+      if (len > FRONT) this.#moveRest(len - FRONT, FRONT - expectedTag, FRONT - strip);
+      this.#expectedTag = strip;
+    }
+    this.#finish(len, strip, fcs, bufLen, verdict === ACCEPTED_INEXACT ? RXD_STAT_PIF : 0);
+    return true;
+  }
+
+  /**
+   * Translates the buffers for `need` bytes into #buffers. Returns how many descriptors they are. A descriptor whose
+   * buffer cannot be written is returned to the driver with an error.
+   */
+  #gather(memory: GuestMemory, bufLen: number, need: number): number {
+    const { ring } = this;
+    const buffers = this.#buffers;
+    const want = Math.ceil(need / bufLen);
+    if (want > ring.size - 1) return NEVER_FITS;
+    for (;;) {
+      if (ring.count < want) return this.#starve();
+      buffers.clear();
+      let at = ring.head;
+      let got = 0;
+      while (got < want) {
+        const w = ring.off32 + 4 * at;
+        const gpa = ring.u32[w]! + ring.u32[w + 1]! * 4294967296;
+        if (gpa === 0 || memory.translate(gpa, bufLen, buffers) !== 0) break;
+        got++;
+        if (++at === ring.size) at = 0;
+      }
+      if (got === want) return want;
+      // those before it are used for nothing: a frame lies in descriptors that follow each other
+      for (let i = 0; i <= got; i++) this.#writeBack(0, RXD_STAT_EOP | RXD_STAT_IXSM, RXD_ERR_RXE, 0);
+      this.#frames++;
+      this.#values[C.fault_rx_address]!++;
+    }
+  }
+
+  /** No descriptors: the backend keeps the frames until the driver writes RDT. */
+  #starve(): number {
+    this.starved = true;
+    this.#values[C.rx_starved]!++;
+    this.#statistics.count(R.RNBC);
+    this.#causes |= R.ICR_RXO | R.ICR_RXDMT0;
+    this.backend.recvDisable();
+    return STARVED;
+  }
+
+  /** Makes #iov header and front in scratch, then the buffers from byte `at` of the frame on. */
+  #aim(len: number, at: number): void {
+    const iov = this.#iov;
+    const buffers = this.#buffers;
+    iov.clear();
+    iov.push(this.#scratch.window.index, this.#frontOff - this.hdrLen, this.hdrLen + Math.min(len, FRONT));
+    if (len <= FRONT) return;
+    let skip = at;
+    for (let k = 0; k < buffers.count; k++) {
+      const pieceLen = buffers.len[k]!;
+      if (skip >= pieceLen) skip -= pieceLen;
+      else {
+        iov.push(buffers.win[k]!, buffers.off[k]! + skip, pieceLen - skip);
+        skip = 0;
+      }
+    }
+  }
+
+  /** Applies the filters; what is rejected is counted. */
+  #admit(front: number, len: number): number {
+    const u8 = this.#u8;
+    const type = be16(u8, front + MAC_BYTES);
+    if (type === ETHERTYPE_MAC_CONTROL && this.#isPause(front, len)) return REJECTED;
+    const verdict = this.#filters.destination(u8, front);
+    if (verdict === REJECTED) {
+      const passes = type === ETHERTYPE_MAC_CONTROL && (this.#words[R.RCTL >> 2]! & R.RCTL_PMCF) !== 0;
+      if (!passes) {
+        this.#values[C.rx_drop_address]!++;
+        return REJECTED;
+      }
+    }
+    if (len >= 18 && type === this.#words[R.VET >> 2] && !this.#filters.vlan(be16(u8, front + 14))) {
+      this.#values[C.rx_drop_vlan]!++;
+      return REJECTED;
+    }
+    return verdict === REJECTED ? ACCEPTED_INEXACT : verdict;
+  }
+
+  /** Counts flow control frames (§13.7.16 ff.); true if this one goes no further. */
+  #isPause(front: number, len: number): boolean {
+    const words = this.#words;
+    const u8 = this.#u8;
+    const low = (le16(u8, front) | (le16(u8, front + 2) << 16)) >>> 0;
+    if (low !== words[R.FCAL >> 2] || le16(u8, front + 4) !== words[R.FCAH >> 2] || len < 18) return false;
+    if ((words[R.CTRL >> 2]! & R.CTRL_RFCE) === 0) return false;
+    if (be16(u8, front + 14) !== PAUSE_OPCODE) this.#statistics.count(R.FCRUC);
+    else this.#statistics.count(be16(u8, front + 16) === 0 ? R.XONRXC : R.XOFFRXC);
+    if ((words[R.RCTL >> 2]! & R.RCTL_DPF) === 0) return false;
+    this.#values[C.rx_drop_pause]!++;
+    return true;
+  }
+
+  /** The rest of the frame lies at byte `from` of the buffers, and belongs at `to`. */
+  #moveRest(len: number, from: number, to: number): void {
+    const rest = this.#rest;
+    const own = this.#own;
+    iovecSkip(this.#buffers, from, rest);
+    own.clear();
+    own.push(this.#scratch.window.index, this.#scratch.off + 4096, len);
+    copyPieces(this.#pool, rest.win, rest.off, rest.len, 0, len, own, 0);
+    copyPieces(this.#pool, own.win, own.off, own.len, 0, len, this.#buffers, to);
+  }
+
+  /** Completes a frame that is received and accepted, and returns its descriptors. */
+  #finish(len: number, strip: number, fcs: number, bufLen: number, statusBits: number): void {
+    const u8 = this.#u8;
+    const front = this.#frontOff;
+    const rxcsum = this.#words[R.RXCSUM >> 2]!;
+    let total = len;
+    if (len < MIN_FRAME_LEN) {
+      u8.fill(0, front + len, front + MIN_FRAME_LEN);
+      total = MIN_FRAME_LEN;
+    }
+    const here = Math.min(total, FRONT);
+    const restAt = FRONT - strip;
+    const wantsSum = (rxcsum & (R.RXCSUM_IPOFLD | R.RXCSUM_TUOFLD)) !== 0;
+    const flags = this.hdrLen > 0 ? u8[front - this.hdrLen]! : 0;
+    const needsCsum = (flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
+    const restSum = total > FRONT && (wantsSum || needsCsum) ? this.#sumRest(restAt, total - FRONT) : 0;
+    let verified = (flags & VIRTIO_NET_HDR_F_DATA_VALID) !== 0;
+    if (needsCsum) verified = this.#complete(front, here, total, restSum);
+    let csum = 0;
+    let status = statusBits | RXD_STAT_IXSM;
+    let errors = 0;
+    if (wantsSum) {
+      const frameSum = fold(sum16(u8, front, here) + restSum);
+      const check = this.#checksum;
+      check.look(u8, front, here, total, frameSum, rxcsum, verified);
+      status = statusBits | check.status;
+      errors = check.errors;
+      csum = this.#packetChecksum(rxcsum & R.RXCSUM_PCSS, front, here, strip, frameSum);
+    }
+    if (fcs > 0) this.#appendFcs(front, here, restAt, total, strip);
+    let special = 0;
+    if (strip > 0) {
+      special = be16(u8, front + 14);
+      status |= RXD_STAT_VP;
+      // addresses move over the tag: what lies before type and payload is the frame
+      u8.copyWithin(front + TAG_LEN, front, front + MAC_BYTES);
+    }
+    this.#put(front + strip, here - strip, 0);
+    const broadcast = u8[front + strip] === 0xff && isBroadcast(u8, front + strip);
+    this.#statistics.received(total, u8[front + strip]!, broadcast);
+    this.#values[C.rx_frames]!++;
+    this.#values[C.rx_bytes]! += len;
+    this.#frames++;
+    if (total + FCS_LEN <= this.#words[R.RSRPD >> 2]!) this.#small = true;
+    this.#return(total - strip + fcs, bufLen, status, errors, csum, special);
+  }
+
+  /** Copies `len` bytes of scratch memory into the buffers, `at` bytes from their beginning. */
+  #put(from: number, len: number, at: number): void {
+    const buffers = this.#buffers;
+    if (at + len <= buffers.len[0]! && buffers.win[0] === this.#scratch.window.index) {
+      this.#scratch.window.kernel.copy(buffers.off[0]! + at, from, len);
+      return;
+    }
+    const own = this.#own;
+    own.clear();
+    own.push(this.#scratch.window.index, from, len);
+    copyPieces(this.#pool, own.win, own.off, own.len, 0, len, buffers, at);
+  }
+
+  /** Sum of `len` bytes that lie in the buffers from byte `at` on, as the frame's bytes from FRONT on. */
+  #sumRest(at: number, len: number): number {
+    const rest = this.#rest;
+    iovecSkip(this.#buffers, at, rest);
+    let sum = 0;
+    let done = 0;
+    for (let k = 0; done < len; k++) {
+      const n = Math.min(rest.len[k]!, len - done);
+      sum += shifted(this.#pool.windows[rest.win[k]!]!.kernel.sum16(rest.off[k]!, n), done);
+      done += n;
+    }
+    return fold(sum);
+  }
+
+  /**
+   * Does what VIRTIO_NET_HDR_F_NEEDS_CSUM asks for, where the field is in the front. The frame is then right. False:
+   * the header makes no sense, and the frame is left as it is.
+   */
+  #complete(front: number, here: number, total: number, restSum: number): boolean {
+    const u8 = this.#u8;
+    const start = le16(u8, front - this.hdrLen + 6);
+    const field = start + le16(u8, front - this.hdrLen + 8);
+    if (start < 14 || start >= here || field + 2 > here) return false;
+    const rest = total > here ? shifted(restSum, here - start) : 0;
+    storeL4Checksum(u8, front + field, sum16(u8, front + start, here - start) + rest);
+    return true;
+  }
+
+  /** §3.2.9: the sum from byte PCSS on, after stripping; as a big-endian number. */
+  #packetChecksum(pcss: number, front: number, here: number, strip: number, frameSum: number): number {
+    const before = Math.min(pcss < MAC_BYTES ? pcss : pcss + strip, here);
+    let sum = frameSum + (0xffff - sum16(this.#u8, front, before));
+    if (pcss < MAC_BYTES && strip > 0) sum += 0xffff - sum16(this.#u8, front + MAC_BYTES, TAG_LEN);
+    return swap16(shifted(fold(sum), before));
+  }
+
+  /** Computes the frame check sequence of the whole frame, and puts it behind what the driver is given. */
+  #appendFcs(front: number, here: number, restAt: number, total: number, strip: number): void {
+    let crc = crc32(this.#u8, front, here, CRC32_INIT);
+    if (total > here) {
+      const rest = this.#rest;
+      iovecSkip(this.#buffers, restAt, rest);
+      let left = total - here;
+      for (let k = 0; left > 0; k++) {
+        const n = Math.min(rest.len[k]!, left);
+        crc = crc32(this.#pool.windows[rest.win[k]!]!.u8, rest.off[k]!, n, crc);
+        left -= n;
+      }
+    }
+    const at = this.#scratch.off;
+    setLe32(this.#u8, at, ~crc >>> 0);
+    this.#put(at, FCS_LEN, total - strip);
+  }
+
+  /** Writes back the descriptors of a frame of `len` bytes (§3.2.3). */
+  #return(len: number, bufLen: number, status: number, errors: number, csum: number, special: number): void {
+    const before = this.ring.count;
+    let left = len;
+    for (; left > bufLen; left -= bufLen) this.#writeBack(bufLen, 0, 0, 0);
+    this.#writeBack(left | (csum << 16), status | RXD_STAT_EOP, errors, special);
+    // §3.2.7.2: told when the number of free descriptors falls to the threshold
+    const rctl = this.#words[R.RCTL >> 2]!;
+    const threshold = this.ring.size >> (((rctl >> R.RCTL_RDMTS_SHIFT) & 3) + 1);
+    if (before > threshold && this.ring.count <= threshold) this.#causes |= R.ICR_RXDMT0;
+  }
+
+  /** Returns the descriptor at the head. */
+  #writeBack(lengthAndCsum: number, status: number, errors: number, special: number): void {
+    const { ring } = this;
+    const { head, i32 } = ring;
+    const w = ring.off32 + 4 * head;
+    i32[w + 2] = lengthAndCsum;
+    // the driver looks at DD: everything else is written before it
+    Atomics.store(i32, w + 3, status | RXD_STAT_DD | (errors << 8) | (special << 16));
+    ring.head = head + 1 === ring.size ? 0 : head + 1;
+  }
+}
+
+/** RCTL.BSIZE: 2048, 1024, 512 or 256; with BSEX 16 times that, but that the first is reserved (§13.4.22). */
+function bufferLength(rctl: number): number {
+  const step = (rctl >> R.RCTL_BSIZE_SHIFT) & 3;
+  if ((rctl & R.RCTL_BSEX) === 0) return 2048 >> step;
+  return step === 0 ? 2048 : 32768 >> step;
+}
+
+function isBroadcast(u8: Uint8Array, at: number): boolean {
+  return be16(u8, at) === 0xffff && be16(u8, at + 2) === 0xffff && be16(u8, at + 4) === 0xffff;
+}
