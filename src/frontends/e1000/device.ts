@@ -190,11 +190,8 @@ export class E1000 implements PciFunction, Pollable {
 
   writeBar(bar: number, off: number, size: AccessSize, value: number): void {
     this.counters.values[C.register_writes]!++;
-    if (bar === BAR_REGISTERS && (off & 3) === 0 && size >= 4) {
-      this.#registers.write(off, size === 4 ? value : value % 4294967296);
-      // two registers (manual §13.2.1: 64-bit accesses are split)
-      if (size === 8) this.#registers.write(off + 4, Math.floor(value / 4294967296));
-    } else if (bar === BAR_IO && size === 4 && off === IOADDR) this.#ioAddress = value;
+    if (bar === BAR_REGISTERS && size === 4 && (off & 3) === 0) this.#registers.write(off, value);
+    else if (bar === BAR_IO && size === 4 && off === IOADDR) this.#ioAddress = value;
     else if (bar === BAR_IO && size === 4 && off === IODATA && this.#ioReachesRegister)
       this.#registers.write(this.#ioAddress, value);
     else if (bar !== BAR_FLASH) this.counters.values[C.fault_register]!++;
@@ -275,11 +272,10 @@ export class E1000 implements PciFunction, Pollable {
     return this.#ioAddress < R.REGISTER_BYTES && (this.#ioAddress & 3) === 0;
   }
 
-  /** Registers are 32 bits wide: of a narrower access part of one is read, of a wider one two. */
+  /** Registers are 32 bits wide (manual §13.2): a narrower access reads part of one. */
   #readRegister(off: number, size: AccessSize): number {
     const shift = (off & 3) * 8;
     if (size === 4 && shift === 0) return this.#registers.read(off);
-    if (size === 8 && shift === 0) return this.#registers.read(off) + this.#registers.read(off + 4) * 4294967296;
     if (size < 4 && shift + size * 8 <= 32)
       return (this.#registers.read(off & ~3) >>> shift) & (size === 1 ? 0xff : 0xffff);
     this.counters.values[C.fault_register]!++;
@@ -463,7 +459,7 @@ export class E1000 implements PciFunction, Pollable {
 }
 
 function ones(size: AccessSize): number {
-  return size === 8 ? Number.MAX_SAFE_INTEGER : 2 ** (8 * size) - 1;
+  return 2 ** (8 * size) - 1;
 }
 
 /** What the driver has turned on, by the manual's names. */
