@@ -48,6 +48,10 @@ export function strerror(errno: Errno): string {
   return texts[errno];
 }
 
+export function isErrno(code: string): code is Errno {
+  return Object.hasOwn(texts, code);
+}
+
 /** The errno that stands for something thrown by a method of the control path. */
 export function errnoOf(error: unknown): Errno {
   const code = error instanceof NetbeError ? error.code : '';
