@@ -27,8 +27,6 @@ export class ChainReader {
   next = 0;
   readonly #pool: WindowPool;
   readonly #values: Float64Array;
-  /** NS_INDIRECT is for users in this process */
-  indirect = true;
 
   constructor(pool: WindowPool, values: Float64Array) {
     this.#pool = pool;
@@ -57,7 +55,8 @@ export class ChainReader {
       // what the slot asked for is done: the frame is taken at once
       if ((flags & (NS_BUF_CHANGED | NS_REPORT)) !== 0) ring.setSlotFlags(i, flags & ~(NS_BUF_CHANGED | NS_REPORT));
       if ((flags & NS_INDIRECT) !== 0) {
-        if (!this.#pushIndirect(ring.ptr(i), len)) bad = R.tx_drop_indirect;
+        // an address of another process says nothing here
+        if (kring.csb !== undefined || !this.#pushIndirect(ring.ptr(i), len)) bad = R.tx_drop_indirect;
       } else if (!kring.isValid(idx, len)) bad = R.tx_drop_bad_slot;
       else if (!iov.push(ring.window.index, ring.bufsOff + idx * kring.bufSize, len) && bad < 0)
         bad = R.tx_drop_too_many_frags;
@@ -85,7 +84,6 @@ export class ChainReader {
 
   /** A frame in the memory of this process: it must lie in a window. */
   #pushIndirect(address: number, len: number): boolean {
-    if (!this.indirect) return false;
     for (const window of this.#pool.windows) {
       const off = address - window.addr;
       if (off >= 0 && off + len <= window.byteLength) return this.iov.push(window.index, off, len);

@@ -12,7 +12,8 @@ const GLOBAL: NetmapMemorySpec = { id: 1, ifTotal: 100, ringTotal: 200, bufTotal
 /** beside a port's own: room for its pipes, monitors and further users; memory is taken only when it is written */
 const SPARE_RINGS = 64;
 const SPARE_IFS = 64;
-const SPARE_RINGS_OF_BUFS = 8;
+const SPARE_RINGS_OF_BUFS = 16;
+const MIN_SPARE_BUFS = 4096;
 const MAX_ID = 0xffff;
 
 export class Memories {
@@ -37,7 +38,7 @@ export class Memories {
       });
     const txRings = sizes.txRings + sizes.hostTxRings;
     const rxRings = sizes.rxRings + sizes.hostRxRings;
-    const spare = SPARE_RINGS_OF_BUFS * Math.max(sizes.txSlots, sizes.rxSlots);
+    const spare = Math.max(MIN_SPARE_BUFS, SPARE_RINGS_OF_BUFS * Math.max(sizes.txSlots, sizes.rxSlots));
     return this.#make({
       id: this.#freeId(),
       ifTotal: SPARE_IFS,

@@ -66,7 +66,10 @@ export class Netmap {
 
   /** Reads a port's name, knowing which ports there are. */
   parse(text: string): NetmapPortName {
-    return parsePortName(text, (nrName) => this.#adapters.has(nrName));
+    return parsePortName(text, (nrName) => {
+      const found = this.#adapters.get(nrName);
+      return found !== undefined && !(found instanceof PipeEnd);
+    });
   }
 
   /** The adapter of that nr_name ("vale0:p", "v0"), if there is one. */

@@ -24,10 +24,11 @@ export function selectRings(adapter: NetmapAdapter, name: NetmapPortName): RingS
   const wanted = [...selection.tx, ...selection.rx];
   if (wanted.length === 0) throw portNameError(name, 'mode', `${adapter.name} has no such rings`);
   const exclusive = (name.flags & NR_EXCLUSIVE) !== 0;
-  const taken = wanted.find((kring) => kring.exclusive || (exclusive && kring.users > 0));
+  // rings that are synced through a CSB have one user
+  const taken = wanted.find((kring) => kring.exclusive || kring.csb !== undefined || (exclusive && kring.users > 0));
   if (taken !== undefined)
     throw new NetbeError(
-      `${name.text}: ring ${taken.ringId} ${taken.exclusive ? 'has a user who wants it alone' : 'has a user already'}`,
+      `${name.text}: ring ${taken.ringId} ${taken.csb !== undefined ? 'has a user in another process' : taken.exclusive ? 'has a user who wants it alone' : 'has a user already'}`,
       { code: 'EBUSY', kind: 'usage', subject: name.text, remedy: 'Open other rings, or close the other user.' },
     );
   return selection;

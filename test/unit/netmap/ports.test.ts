@@ -1,87 +1,19 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
 import { NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG, NS_NO_LEARN, NS_PORT_SHIFT } from '../../../src/netmap/abi.js';
-import { type Netmap, type NetmapOpenOptions, netmapOf } from '../../../src/netmap/netmap.js';
-import type { NetmapPort } from '../../../src/netmap/port.js';
-import type { NetmapRing } from '../../../src/netmap/ring.js';
 import { valeSwitches } from '../../../src/netmap/vale/switches.js';
-import { type TestRuntime, testRuntime } from '../../support/runtime.js';
+import { frame, NetmapRig, put, send, take } from '../../support/netmap-ports.js';
+import type { TestRuntime } from '../../support/runtime.js';
 
+let rig: NetmapRig;
 let runtime: TestRuntime;
-let netmap: Netmap;
-let opened: NetmapPort[];
+const open: NetmapRig['open'] = (name, options) => rig.open(name, options);
 
 beforeEach(() => {
-  runtime = testRuntime();
-  netmap = netmapOf(runtime);
-  opened = [];
+  rig = new NetmapRig();
+  ({ runtime } = rig);
 });
-afterEach(() => {
-  for (const port of opened) port.close();
-  for (const { name, kind } of netmap.list()) if (kind === 'persistent') netmap.delif(name);
-  assert.deepEqual(netmap.list(), [], 'a port goes with its last user');
-  assert.deepEqual(valeSwitches(runtime).list(), [], 'a switch goes with its last port');
-  assert.deepEqual(runtime.counters.directory(), []);
-  assert.equal(
-    runtime.windows.windows.reduce((sum, w) => sum + w.rangeCount, 0),
-    0,
-    'no memory is left mapped',
-  );
-  runtime.close();
-});
-
-function open(name: string, options: NetmapOpenOptions = {}): NetmapPort {
-  const port = netmap.open(name, options);
-  opened.push(port);
-  return port;
-}
-
-/** A frame from address `from` to address `to` (last bytes; 0xff: broadcast), with `len` bytes in all. */
-function frame(to: number, from: number, len = 60, fill = to): Uint8Array {
-  const bytes = new Uint8Array(len).fill(fill);
-  bytes.set(to === 0xff ? [255, 255, 255, 255, 255, 255] : [2, 0, 0, 0, 0, to]);
-  bytes.set([2, 0, 0, 0, 0, from, 8, 0], 6);
-  return bytes;
-}
-
-/** Puts a frame into the next slots of a transmit ring, in pieces of `piece` bytes. */
-function put(ring: NetmapRing, bytes: Uint8Array, { piece = ring.bufSize, flags = 0 } = {}): void {
-  let at = ring.head;
-  for (let off = 0; off < bytes.length; off += piece) {
-    const part = bytes.subarray(off, off + piece);
-    ring.window.u8.set(part, ring.slotOff(at));
-    const more = off + piece < bytes.length ? NS_MOREFRAG : 0;
-    ring.setLenAndFlags(at, part.length, more | flags);
-    at = ring.next(at);
-  }
-  ring.head = at;
-  ring.cur = at;
-}
-
-function send(port: NetmapPort, bytes: Uint8Array, options: { ring?: number; piece?: number; flags?: number } = {}) {
-  put(port.txRings[options.ring ?? 0]!, bytes, options);
-  port.txsync();
-}
-
-/** The frames that wait in a receive ring; they are given back. */
-function take(port: NetmapPort, ring = 0): Uint8Array[] {
-  port.rxsync();
-  const rx = port.rxRings[ring]!;
-  const frames: Uint8Array[] = [];
-  let parts: number[] = [];
-  while (rx.space() > 0) {
-    const at = rx.head;
-    const off = rx.slotOff(at);
-    parts.push(...rx.window.u8.subarray(off, off + rx.len(at)));
-    if ((rx.slotFlags(at) & NS_MOREFRAG) === 0) {
-      frames.push(Uint8Array.from(parts));
-      parts = [];
-    }
-    rx.advance(1);
-  }
-  port.rxsync();
-  return frames;
-}
+afterEach(() => rig.close());
 
 describe('a VALE port with rings', () => {
   test('floods what it does not know and sends the rest where it belongs', () => {
