@@ -19,7 +19,7 @@ for word in $cmdline; do
   case $word in netbe.port=*) port=${word#*=} ;; esac
 done
 
-while read -r module; do insmod "/modules/$module.ko"; done < /modules/boot
+while read -r module; do load "$module"; done < /modules/boot
 # A quiet network, so that tests may count frames: who wants IPv6 switches it on for an interface.
 for conf in /proc/sys/net/ipv6/conf/*; do [ ! -d "$conf" ] || echo 1 > "$conf/disable_ipv6"; done
 ip link set lo up

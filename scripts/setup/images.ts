@@ -13,15 +13,22 @@ import { CpioArchive } from './cpio.js';
 import { unpackKernel } from './vmlinux.js';
 
 /** Raised when the code below makes something else of the same inputs */
-const buildVersion = '3';
+const buildVersion = '4';
 
 // this file runs from dist/scripts/setup; the init script is not compiled and stays where it is
 const initScript = fileURLToPath(new URL('../../../scripts/guest/init.sh', import.meta.url));
 
 /** Modules loaded at boot, in this order, each after those it needs; what a kernel has built in has no file. */
 const bootModules = ['ipv6', 'virtio_pci', 'virtio_mmio', 'virtio_net', 'e1000'];
-/** Modules that a test may load */
+/** Modules that a test may load: `load NAME` in the guest */
 const extraModules = ['pktgen', '8021q'];
+
+/** Loads a module after those it needs; one that is there already is no matter. */
+const loadScript = `#!/bin/sh
+while read -r module; do
+  [ -d "/sys/module/$module" ] || insmod "/modules/$module.ko" || exit
+done < "/modules/$1.order"
+`;
 
 export type GuestKernel = 'uml' | 'kernel';
 
@@ -91,6 +98,7 @@ function buildInitramfs(init: Uint8Array, modules: Map<string, string>): Buffer 
   archive.symlink('lib64', 'lib');
   archive.file('etc/passwd', 'root:x:0:0::/:/bin/sh\n', 0o644);
   archive.file('init', init);
+  archive.file('bin/load', loadScript);
 
   const [busybox, ...programs] = ['busybox', 'iperf3', 'ethtool'].map((name) => findProgram(guest, name)) as [string];
   archive.file('bin/busybox', readFileSync(busybox));
@@ -102,12 +110,15 @@ function buildInitramfs(init: Uint8Array, modules: Map<string, string>): Buffer 
   for (const file of programs) archive.file(`bin/${basename(file)}`, readFileSync(file));
   for (const file of libraries) archive.file(`lib/${basename(file)}`, readFileSync(file));
 
-  const order: string[] = [];
-  for (const name of [...bootModules, ...extraModules]) addModule(name, modules, order);
-  for (const name of order) archive.file(`modules/${name}.ko`, readFileSync(modules.get(name)!), 0o644);
-  const atBoot: string[] = [];
-  for (const name of bootModules) addModule(name, modules, atBoot);
-  archive.file('modules/boot', atBoot.map((name) => `${name}\n`).join(''), 0o644);
+  const all: string[] = [];
+  for (const name of [...bootModules, ...extraModules]) {
+    const order: string[] = [];
+    addModule(name, modules, order);
+    archive.file(`modules/${name}.order`, order.map((m) => `${m}\n`).join(''), 0o644);
+    for (const m of order) if (!all.includes(m)) all.push(m);
+  }
+  for (const name of all) archive.file(`modules/${name}.ko`, readFileSync(modules.get(name)!), 0o644);
+  archive.file('modules/boot', bootModules.map((name) => `${name}\n`).join(''), 0o644);
   return archive.finish();
 }
 

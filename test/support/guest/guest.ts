@@ -123,6 +123,17 @@ export class Guest {
     return output;
   }
 
+  /** Has the guest reboot; resolves when it takes commands again. */
+  reboot(timeoutMs = 120_000): Promise<void> {
+    const next = this.#last.then(async () => {
+      if (this.#ended) throw this.#error('has ended');
+      this.#port.write('reboot -f\n');
+      await this.waitReady(timeoutMs);
+    });
+    this.#last = next.catch(() => {});
+    return next;
+  }
+
   /** SIGKILL to every process of the guest, as a crash or an impatient supervisor would have it. */
   async kill(): Promise<void> {
     this.killNow();

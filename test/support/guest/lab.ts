@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { Fabric, type NicSpec } from '../../../src/index.js';
 
 import type { Guest } from './guest.js';
-import { type QemuOptions, startQemu } from './qemu.js';
+import { type QemuNic, type QemuOptions, startQemu } from './qemu.js';
 import { startUml, type UmlOptions } from './uml.js';
 
 /** A NIC of the fabric; on switch vale0 unless it says otherwise. */
@@ -44,16 +44,16 @@ export class Lab {
     return this.#keep(await startUml({ ...options, name, nics: nics.map((nic) => guestNic(this.nics, nic)) }));
   }
 
-  /** Boots a QEMU guest; `properties` are further properties of all its NICs. */
+  /** Boots a QEMU guest; `properties` are further properties of all its NICs, `rom` is the boot ROM of the first. */
   async qemu(
     name: string,
     nics: readonly string[] = [name],
-    options: QemuOptions & { properties?: string } = {},
+    options: QemuOptions & { properties?: string; rom?: string } = {},
   ): Promise<Guest> {
-    const { properties, ...rest } = options;
-    const guestNics = nics.map((nic) => {
+    const { properties, rom, ...rest } = options;
+    const guestNics = nics.map((nic, i): QemuNic => {
       const listen = this.nics.find((n) => n.name === nic)?.mode === 'client';
-      return { ...guestNic(this.nics, nic), properties, listen };
+      return { ...guestNic(this.nics, nic), properties, listen, romfile: i === 0 ? rom : undefined };
     });
     return this.#keep(await startQemu({ ...rest, name, nics: guestNics }));
   }

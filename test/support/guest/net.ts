@@ -144,3 +144,28 @@ export async function startIperfServer(guest: Guest): Promise<number> {
 export async function statistic(guest: Guest, dev: string, name: string): Promise<number> {
   return Number(await guest.sh(`cat /sys/class/net/${dev}/statistics/${name}`));
 }
+
+/** Sets offloads of an interface by ethtool's short names, for instance `{ tso: false, rxvlan: true }`. */
+export async function setOffloads(guest: Guest, dev: string, offloads: Record<string, boolean>): Promise<void> {
+  const words = Object.entries(offloads).map(([name, on]) => `${name} ${on ? 'on' : 'off'}`);
+  await guest.sh(`ethtool -K ${dev} ${words.join(' ')} >/dev/null`);
+}
+
+/** The driver's own statistics (ethtool -S). */
+export async function driverStatistics(guest: Guest, dev: string): Promise<Record<string, number>> {
+  const lines = (await guest.sh(`ethtool -S ${dev}`)).matchAll(/^ +(\S+): (\d+)$/gm);
+  return Object.fromEntries([...lines].map(([, name, value]) => [name, Number(value)]));
+}
+
+/** TCP segments that the guest's kernel refused, for their checksum among other reasons. */
+export async function badSegments(guest: Guest): Promise<number> {
+  const [names, values] = (await guest.sh("grep '^Tcp:' /proc/net/snmp")).split('\n').map((line) => line.split(' '));
+  const value = (name: string): number => Number(values![names!.indexOf(name)]);
+  return value('InErrs') + value('InCsumErrors');
+}
+
+/** A tagged interface DEV.ID (802.1Q) with an address. */
+export async function addVlan(guest: Guest, dev: string, id: number, address: string): Promise<void> {
+  await guest.sh(`load 8021q && ip link add link ${dev} name ${dev}.${id} type vlan id ${id}`);
+  await guest.sh(`ip link set ${dev}.${id} up && ip addr add ${address} dev ${dev}.${id}`);
+}

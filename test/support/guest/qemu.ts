@@ -2,9 +2,10 @@
  * Starts QEMU guests (TCG, no KVM needed) with vhost-user and vfio-user NICs. The QEMU of the set-up runs in
  * place: with the loader, libraries, modules and firmware it came with, whatever the machine has.
  */
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { componentDir } from '../../../scripts/setup/cache.js';
+import { CpioArchive } from '../../../scripts/setup/cpio.js';
 import { bootImage, findProgram, libraryDirs, loaderOf, requireComponent } from '../../../scripts/setup/images.js';
 import { Guest, type GuestNic, guestDir } from './guest.js';
 import { dyingWithParent } from './parent-death.js';
@@ -12,13 +13,13 @@ import { ready } from './uml.js';
 
 export interface QemuNic extends GuestNic {
   /** further properties of the virtio-net-pci device, for instance "guest_tso4=off" */
-  properties?: string;
+  properties?: string | undefined;
   /** QEMU listens on the socket, for a NIC in client mode */
   listen?: boolean;
   /** what QEMU is told to connect with; vfio-user needs the newer one */
   transport?: 'vhost-user' | 'vfio-user';
   /** boot ROM, a file of iPXE; none by default */
-  romfile?: string;
+  romfile?: string | undefined;
 }
 
 /** QEMU 7.2, Debian 12's own, or 11, which knows vfio-user */
@@ -42,6 +43,10 @@ export interface QemuOptions {
   reboots?: boolean;
   /** "network": the boot ROM of the first NIC finds what to boot, whose parameters must be `bootParameters` */
   boot?: 'kernel' | 'network';
+  /** statically linked programs that the guest finds in /bin: name to file */
+  programs?: Readonly<Record<string, string>>;
+  /** further words of the guest kernel's command line */
+  parameters?: string;
   /** further arguments */
   extraArgs?: readonly string[];
 }
@@ -57,9 +62,10 @@ export function spawnQemu(options: QemuOptions): Guest {
   const { command, args, env } = qemuCommand(program);
   // QEMU does not heed a port that hangs up
   const [first, ...leading] = dyingWithParent(command, ...args);
+  const dir = guestDir();
   return new Guest({
     name,
-    dir: guestDir(),
+    dir,
     command: first,
     env,
     args: [
@@ -68,7 +74,7 @@ export function spawnQemu(options: QemuOptions): Guest {
       ...(options.reboots ? [] : ['-no-reboot']),
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],
-      ...(boot === 'kernel' ? kernelArguments() : ['-boot', 'order=n']),
+      ...(boot === 'kernel' ? kernelArguments(dir, options) : ['-boot', 'order=n']),
       ...(qmpPath === undefined ? [] : ['-qmp', `unix:${qmpPath},server=on,wait=off`]),
       ...(netbeArgs?.map(withoutBootRom) ?? ownArguments(options)),
       ...extraArgs,
@@ -82,9 +88,21 @@ export const bootParameters = [
   'initcall_blacklist=load_system_certificate_list,init_kprobe_trace netbe.port=ttyS1',
 ].join(' ');
 
-function kernelArguments(): string[] {
+function kernelArguments(dir: string, { programs = {}, parameters = '' }: QemuOptions): string[] {
   const { kernel, initrd } = bootImage('kernel');
-  return ['-kernel', kernel, '-initrd', initrd, '-append', bootParameters];
+  return [
+    ...['-kernel', kernel, '-append', `${bootParameters} ${parameters}`],
+    ...['-initrd', Object.keys(programs).length === 0 ? initrd : extended(initrd, dir, programs)],
+  ];
+}
+
+/** An initramfs may be several archives, one after the other (Linux: early-userspace/buffer-format). */
+function extended(initrd: string, dir: string, programs: Readonly<Record<string, string>>): string {
+  const archive = new CpioArchive();
+  for (const [name, file] of Object.entries(programs)) archive.file(`bin/${name}`, readFileSync(file));
+  const file = join(dir, 'initrd');
+  writeFileSync(file, Buffer.concat([readFileSync(initrd), archive.finish()]));
+  return file;
 }
 
 function ownArguments(options: QemuOptions): string[] {
@@ -147,7 +165,7 @@ export function qemuCommand(program: QemuProgram = 'qemu'): {
   if (own) return { command: own, args: [], env: {} };
   requireComponent(program);
   const tree = componentDir(program);
-  const firmware = ['usr/share/qemu', 'usr/share/seabios', 'usr/lib/ipxe/qemu'].map((dir) => join(tree, dir));
+  const firmware = ['usr/share/qemu', 'usr/share/seabios'].map((dir) => join(tree, dir));
   return {
     command: loaderOf(tree),
     args: [
