@@ -70,6 +70,7 @@ export interface MemoryKernel {
     maxAge: number,
     ports: number,
   ): number;
+  patch(at: number, len: number, mode: number, hi: number, lo: number): void;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -78,7 +79,7 @@ export function instantiateKernel(memory: WebAssembly.Memory): MemoryKernel {
   compiled ??= new WebAssembly.Module(Buffer.from(kernelWasm, 'base64'));
   const exports = new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as MemoryKernel;
   // a plain object: property loads of hot code see one shape
-  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend } =
+  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend, patch } =
     exports;
-  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend };
+  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend, patch };
 }

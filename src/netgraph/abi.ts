@@ -37,3 +37,8 @@ export const NGM_TEXT_STATUS = 11 | NGM_READONLY | NGM_HASREPLY;
 export const NGM_BINARY2ASCII = 12 | NGM_READONLY | NGM_HASREPLY;
 export const NGM_ASCII2BINARY = 13 | NGM_READONLY | NGM_HASREPLY;
 export const NGM_TEXT_CONFIG = 14;
+
+// flow control between nodes
+export const NGM_FLOW_COOKIE = 851672669;
+export const NGM_LINK_IS_UP = 32;
+export const NGM_LINK_IS_DOWN = 33;

@@ -72,6 +72,11 @@ export class NgBufferPool {
     return arena.off + at;
   }
 
+  /** Copies `len` bytes from `from` on of frame `i` to an offset in `window`. The frame must have them. */
+  copyIn(at: number, burst: NgBurst, i: number, from: number, len: number): void {
+    copyPiece(this.window, at, this.#pool.windows[burst.win[i]!]!, burst.off[i]! + from, len);
+  }
+
   /** All references are void: the arena begins anew, and what was given back is free. */
   endTurn(): void {
     this.#arenaUsed = 0;

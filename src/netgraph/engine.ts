@@ -200,6 +200,7 @@ export class Netgraph {
       return;
     }
     node.valid = false;
+    this.#guard(node, () => node.methods.closing?.());
     for (const hook of node.hooks) this.destroyHook(hook);
     const stays = this.#guard(node, () => node.methods.shutdown?.() ?? false);
     if (stays === true && !really) {
@@ -289,6 +290,20 @@ export class Netgraph {
     }
     this.#removeEnd(hook);
     if (peer !== undefined) this.#removeEnd(peer);
+  }
+
+  /** Takes a node out between two of its hooks: their peers are connected with each other (ng_bypass). */
+  bypass(hook1: NgHook, hook2: NgHook): Errno | undefined {
+    const { peer: peer1 } = hook1;
+    const { peer: peer2 } = hook2;
+    if (hook1.node !== hook2.node || peer1 === undefined || peer2 === undefined || peer1 === hook2) return 'EINVAL';
+    peer1.peer = peer2;
+    peer2.peer = peer1;
+    hook1.peer = undefined;
+    hook2.peer = undefined;
+    this.destroyHook(hook1);
+    this.destroyHook(hook2);
+    return undefined;
   }
 
   #removeEnd(hook: NgHook): void {

@@ -48,6 +48,8 @@ export interface NgMethods {
   rcvmsg?(msg: NgMessage, lasthook: NgHook | undefined): NgResult;
   /** Data path: frames from the hook's peer. The burst and its frames are valid during the call (burst.ts). */
   rcvdata?(hook: NgHook, burst: NgBurst): void;
+  /** The node is asked to go, its hooks are still there (the original's close). */
+  closing?(): void;
   /** The hook is gone: no longer in node.hooks, its peer undefined. */
   disconnect?(hook: NgHook): void;
   /** The node is asked to go, its hooks are gone. True: it stays (a persistent node). */

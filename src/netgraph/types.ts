@@ -1,8 +1,27 @@
 /** The types of nodes that every graph knows; a user adds further ones with Netgraph.registerType. */
 import type { NgType } from './node.js';
+import { bridgeType } from './nodes/bridge.js';
+import { echoType } from './nodes/echo.js';
+import { holeType } from './nodes/hole.js';
 import { hubType } from './nodes/hub.js';
 import { ksocketType } from './nodes/ksocket.js';
+import { one2manyType } from './nodes/one2many.js';
+import { patchType } from './nodes/patch.js';
 import { pipeType } from './nodes/pipe.js';
 import { socketType } from './nodes/socket.js';
+import { teeType } from './nodes/tee.js';
+import { vlanType } from './nodes/vlan.js';
 
-export const nodeTypes: readonly NgType[] = [socketType, hubType, pipeType, ksocketType];
+export const nodeTypes: readonly NgType[] = [
+  socketType,
+  hubType,
+  teeType,
+  holeType,
+  echoType,
+  one2manyType,
+  patchType,
+  bridgeType,
+  vlanType,
+  pipeType,
+  ksocketType,
+];

@@ -5,6 +5,7 @@ import type { NgBurst } from '../../src/netgraph/burst.js';
 import { Netgraph } from '../../src/netgraph/engine.js';
 import type { Errno } from '../../src/netgraph/errno.js';
 import { connectType, mkpeerType } from '../../src/netgraph/generic.js';
+import { type NgctlResult, NgctlSession, runNgctl } from '../../src/netgraph/ngctl/session.js';
 import { NgSocket } from '../../src/netgraph/nodes/socket.js';
 import { pack } from '../../src/netgraph/parse/parse-type.js';
 import { type TestRuntime, testRuntime } from './runtime.js';
@@ -70,6 +71,7 @@ export class GraphLab {
   nowSec = 1000;
   readonly #memory;
   #used = 0;
+  #session: NgctlSession | undefined;
 
   constructor() {
     this.runtime = testRuntime();
@@ -79,6 +81,35 @@ export class GraphLab {
 
   probe(name: string): Probe {
     return new Probe(this, name);
+  }
+
+  /** Runs a command of ngctl; throws if its status is not 0. */
+  ngctl(line: string): string {
+    const { output, error, status } = this.run(line);
+    assert.equal(status, 0, `${line}: ${error}`);
+    return output;
+  }
+
+  run(line: string): NgctlResult {
+    if (this.#session === undefined) {
+      const session = NgctlSession.open(this.graph, 'ngctl');
+      assert(typeof session !== 'string', `${session}`);
+      this.#session = session;
+    }
+    return runNgctl(this.#session, line);
+  }
+
+  /** The arguments of the reply to a message, as ASCII. */
+  ask(path: string, command: string): string {
+    const output = this.ngctl(`msg ${path} ${command}`);
+    return /^Args:\t(.*)$/m.exec(output)?.[1] ?? output;
+  }
+
+  /** The errno text of a command that fails. */
+  fails(line: string): string {
+    const { error, status } = this.run(line);
+    assert.equal(status, 71, `${line}: status ${status}`);
+    return error.split('\n', 1)[0]?.replace(/^ngctl: (send msg: )?/, '') ?? '';
   }
 
   /** A burst of frames that lie in memory of the lab's own. */

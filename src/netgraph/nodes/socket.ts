@@ -122,6 +122,28 @@ export class NgSocket implements NgMethods {
     hook.send(burst);
   }
 
+  /** Sends a frame out of a hook: ENOTCONN if there is none of that name. For programs, not for speed. */
+  writeFrame(hookName: string, frame: Uint8Array): Errno | undefined {
+    const hook = this.node.findHook(hookName);
+    if (hook === undefined || !hook.valid) return 'ENOTCONN';
+    const { engine } = this.node;
+    const { buffers } = engine;
+    let error: Errno | undefined;
+    engine.turn(() => {
+      const off = buffers.arena(frame.length);
+      if (off === 0) {
+        error = 'ENOBUFS';
+        return;
+      }
+      buffers.window.u8.set(frame, off);
+      const burst = buffers.takeBurst();
+      burst.push(buffers.window.index, off, frame.length);
+      hook.send(burst);
+      buffers.giveBurst(burst);
+    });
+    return error;
+  }
+
   close(): void {
     if (!this.node.valid) this.#callbacks.onClose?.();
     else this.node.engine.removeNode(this.node, true);

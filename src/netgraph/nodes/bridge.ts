@@ -1,0 +1,367 @@
+/**
+ * bridge (ng_bridge(4)): a learning switch over hooks `linkN` and `uplinkN`.
+ *
+ * Known unicast goes to its host's link, everything else to all others. Uplinks learn nobody and get all
+ * unknown unicast; where an uplink was the first hook, links get none. A host that shows up on another
+ * link within minStableAge seconds means a loop: the link it came in on is muted for loopTimeout seconds.
+ * Goes with its last hook, unless persistent.
+ */
+import type { NgBurst } from '../burst.js';
+import type { Errno } from '../errno.js';
+import type { NgHook } from '../hook.js';
+import type { NgMessage } from '../message.js';
+import { type NgMethods, type NgNode, type NgResult, type NgType, NODE_COUNTERS } from '../node.js';
+import { pack, unpack } from '../parse/parse-type.js';
+import { int32 } from '../parse/scalars.js';
+import {
+  bridgeCommands,
+  configType,
+  hostAryType,
+  moveHostType,
+  NGM_BRIDGE_CLR_STATS,
+  NGM_BRIDGE_COOKIE,
+  NGM_BRIDGE_GET_CONFIG,
+  NGM_BRIDGE_GET_STATS,
+  NGM_BRIDGE_GET_TABLE,
+  NGM_BRIDGE_GETCLR_STATS,
+  NGM_BRIDGE_MOVE_HOST,
+  NGM_BRIDGE_RESET,
+  NGM_BRIDGE_SET_CONFIG,
+  NGM_BRIDGE_SET_PERSISTENT,
+  statsLayout,
+} from './bridge-messages.js';
+import { addressWords, BridgeTable } from './bridge-table.js';
+
+const ETHER_HDR_LEN = 14;
+const { at } = statsLayout;
+const EVICTED = NODE_COUNTERS;
+/** seconds an age or a staleness says at most: 16 bits */
+const MAX_AGE = 0xffff;
+
+/** where a frame goes, when it is not the index of a link */
+const DROP = -1;
+const FLOOD = -2;
+
+interface Link {
+  readonly hook: NgHook;
+  readonly index: number;
+  readonly learnMac: boolean;
+  readonly sendUnknown: boolean;
+  /** the second in which it hears again */
+  mutedUntil: number;
+  readonly stats: Float64Array;
+  /** frames of the burst in hand that go out here, and their bytes */
+  readonly out: NgBurst;
+  outOctets: number;
+}
+
+class Bridge implements NgMethods {
+  readonly #node: NgNode;
+  readonly #table = new BridgeTable();
+  #config = { debugLevel: 1, loopTimeout: 60, maxStaleness: 900, minStableAge: 1 };
+  #persistent = false;
+  /** links get unknown unicast too: the first hook was no uplink */
+  #sendUnknown = true;
+  /** by index; the index of a link that has gone is used again */
+  #links: (Link | undefined)[] = [];
+  #linkCount = 0;
+  /** addresses of the frame in hand */
+  #dstLo = 0;
+  #dstHi = 0;
+  #srcLo = 0;
+  #srcHi = 0;
+
+  constructor(node: NgNode) {
+    this.#node = node;
+  }
+
+  // ---- hooks ----
+
+  newhook(hook: NgHook, name: string): Errno | undefined {
+    const match = /^(up)?link(0|[1-9]\d{0,9})$/.exec(name);
+    const isUplink = match?.[1] !== undefined;
+    const { engine } = this.#node;
+    if (match === null || Number(match[2]) > 0xffffffff || (isUplink && match[2] === '0'))
+      return engine.fail(
+        'EINVAL',
+        `a bridge has no hook "${name}": they are link0, link1, ... and uplink1, uplink2, ...`,
+      );
+    if (hook.peer?.node === this.#node) return engine.fail('ELOOP', 'a bridge cannot be connected to itself');
+    if (isUplink && this.#linkCount === 0) this.#sendUnknown = false;
+    const free = this.#links.indexOf(undefined);
+    const index = free < 0 ? this.#links.length : free;
+    const link: Link = {
+      hook,
+      index,
+      learnMac: !isUplink,
+      sendUnknown: isUplink || this.#sendUnknown,
+      mutedUntil: 0,
+      stats: statsLayout.create(),
+      out: engine.buffers.takeBurst(),
+      outOctets: 0,
+    };
+    hook.data = link;
+    this.#links[index] = link;
+    this.#linkCount++;
+    return undefined;
+  }
+
+  disconnect(hook: NgHook): void {
+    const link = hook.data as Link;
+    this.#table.removeLink(link.index);
+    this.#links[link.index] = undefined;
+    this.#linkCount--;
+    this.#node.engine.buffers.giveBurst(link.out);
+    if (this.#node.hooks.length === 0 && !this.#persistent) this.#node.engine.removeNode(this.#node);
+  }
+
+  // ---- messages ----
+
+  rcvmsg(msg: NgMessage, lasthook: NgHook | undefined): NgResult {
+    if (msg.typecookie !== NGM_BRIDGE_COOKIE) return 'EINVAL';
+    switch (msg.cmd) {
+      case NGM_BRIDGE_GET_CONFIG:
+        return pack(configType, this.#config);
+      case NGM_BRIDGE_SET_CONFIG: {
+        const config = unpack(configType, msg.data);
+        if (config === undefined) return 'EINVAL';
+        this.#config = config;
+        return undefined;
+      }
+      case NGM_BRIDGE_RESET:
+        return this.#reset();
+      case NGM_BRIDGE_GET_STATS:
+      case NGM_BRIDGE_CLR_STATS:
+      case NGM_BRIDGE_GETCLR_STATS:
+        return this.#stats(msg);
+      case NGM_BRIDGE_GET_TABLE:
+        return this.#getTable();
+      case NGM_BRIDGE_SET_PERSISTENT:
+        this.#persistent = true;
+        return undefined;
+      case NGM_BRIDGE_MOVE_HOST:
+        return this.#moveHost(msg, lasthook);
+      default:
+        return 'EINVAL';
+    }
+  }
+
+  #reset(): undefined {
+    this.#table.clear();
+    for (const link of this.#links) {
+      if (link === undefined) continue;
+      link.mutedUntil = 0;
+      link.stats.fill(0);
+    }
+  }
+
+  #stats(msg: NgMessage): NgResult {
+    const number = unpack(int32, msg.data);
+    if (number === undefined) return 'EINVAL';
+    const name = number < 0 ? `uplink${-number}` : `link${number}`;
+    const hook = this.#node.findHook(name);
+    if (hook === undefined) return this.#node.engine.fail('ENOTCONN', `${name} is not connected`);
+    const { stats } = hook.data as Link;
+    const response = msg.cmd === NGM_BRIDGE_CLR_STATS ? undefined : statsLayout.pack(stats);
+    if (msg.cmd !== NGM_BRIDGE_GET_STATS) stats.fill(0);
+    return response;
+  }
+
+  #getTable(): Uint8Array {
+    const hosts = this.#table.list(this.#now(), this.#config.maxStaleness).map(({ addr, link, ageSec, staleSec }) => ({
+      addr,
+      age: Math.min(ageSec, MAX_AGE),
+      staleness: Math.min(staleSec, MAX_AGE),
+      hook: this.#links[link]?.hook.name ?? '',
+    }));
+    return pack(hostAryType, { numHosts: hosts.length, hosts });
+  }
+
+  #moveHost(msg: NgMessage, lasthook: NgHook | undefined): NgResult {
+    const args = unpack(moveHostType, msg.data);
+    if (args === undefined) return 'EINVAL';
+    const hook = args.hook === '' ? lasthook : this.#node.findHook(args.hook);
+    if (hook === undefined) return 'ENOENT';
+    const { hi, lo } = addressWords(args.addr);
+    return this.#put(hi, lo, hook.data as Link, this.#now()) ? undefined : 'ELOOP';
+  }
+
+  // ---- data path ----
+
+  rcvdata(hook: NgHook, burst: NgBurst): void {
+    const incoming = hook.data as Link;
+    const now = this.#now();
+    if (incoming.mutedUntil !== 0 && now >= incoming.mutedUntil) this.#unmute(incoming);
+    // frames 0 to i all went to `only`: they need not be listed
+    let only = FLOOD;
+    let octets = 0;
+    const { count } = burst;
+    for (let i = 0; i < count; i++) {
+      const to = this.#route(burst, i, incoming, now);
+      octets += burst.len[i]!;
+      if (i === 0 && to >= 0) only = to;
+      else if (to !== only || only < 0) {
+        if (only >= 0) this.#listFirst(burst, i, only);
+        only = FLOOD;
+        this.#list(burst, i, to, incoming);
+      }
+    }
+    if (only >= 0) this.#send(this.#links[only]!, burst, octets);
+    else this.#sendListed();
+    const { evicted } = this.#table;
+    if (evicted > 0) this.#node.values[EVICTED] = evicted;
+  }
+
+  /** Index of the link that frame `i` goes to, FLOOD for all others, or DROP. */
+  #route(burst: NgBurst, i: number, incoming: Link, now: number): number {
+    const { stats } = incoming;
+    const len = burst.len[i]!;
+    if (len < ETHER_HDR_LEN) {
+      stats[at.recvRunts]!++;
+      return DROP;
+    }
+    this.#readAddresses(burst, i);
+    const srcLo = this.#srcLo;
+    if ((srcLo & 1) !== 0) {
+      stats[at.recvInvalid]!++;
+      return DROP;
+    }
+    if (incoming.mutedUntil !== 0) {
+      stats[at.loopDrops]!++;
+      return DROP;
+    }
+    stats[at.recvPackets]!++;
+    stats[at.recvOctets]! += len;
+    const table = this.#table;
+    const { maxStaleness } = this.#config;
+    const host = table.find(this.#srcHi, srcLo, now, maxStaleness);
+    if (host >= 0 && table.linkOf(host) === incoming.index) table.heard(host, now);
+    else if ((host >= 0 || incoming.learnMac) && !this.#put(this.#srcHi, srcLo, incoming, now)) {
+      stats[at.loopDrops]!++;
+      return DROP;
+    }
+    const dstLo = this.#dstLo;
+    if ((dstLo & 1) !== 0) {
+      stats[dstLo === -1 && this.#dstHi === 0xffff ? at.recvBroadcast : at.recvMulticast]!++;
+      return FLOOD;
+    }
+    const destination = table.find(this.#dstHi, dstLo, now, maxStaleness);
+    if (destination >= 0) {
+      const to = table.linkOf(destination);
+      return to === incoming.index ? DROP : to;
+    }
+    stats[at.recvUnknown]!++;
+    return FLOOD;
+  }
+
+  /** Reads both addresses of frame `i`, once. */
+  #readAddresses(burst: NgBurst, i: number): void {
+    const window = this.#node.engine.runtime.windows.windows[burst.win[i]!]!;
+    const off = burst.off[i]!;
+    if ((off & 1) === 0) {
+      const { u16 } = window;
+      const w = off >>> 1;
+      this.#dstLo = u16[w]! | (u16[w + 1]! << 16);
+      this.#dstHi = u16[w + 2]!;
+      this.#srcLo = u16[w + 3]! | (u16[w + 4]! << 16);
+      this.#srcHi = u16[w + 5]!;
+      return;
+    }
+    const { u8 } = window;
+    this.#dstLo = u8[off]! | (u8[off + 1]! << 8) | (u8[off + 2]! << 16) | (u8[off + 3]! << 24);
+    this.#dstHi = u8[off + 4]! | (u8[off + 5]! << 8);
+    this.#srcLo = u8[off + 6]! | (u8[off + 7]! << 8) | (u8[off + 8]! << 16) | (u8[off + 9]! << 24);
+    this.#srcHi = u8[off + 10]! | (u8[off + 11]! << 8);
+  }
+
+  /** Notes that a host is on a link. False if it was on another one too recently: then `link` is muted. */
+  #put(hi: number, lo: number, link: Link, now: number): boolean {
+    const table = this.#table;
+    const host = table.find(hi, lo, now, this.#config.maxStaleness);
+    if (host < 0) table.add(hi, lo, link.index, now);
+    else if (table.linkOf(host) !== link.index) {
+      if (table.ageOf(host, now) < this.#config.minStableAge) {
+        this.#mute(link, now);
+        return false;
+      }
+      table.move(host, link.index, now);
+      table.heard(host, now);
+    }
+    return true;
+  }
+
+  #mute(link: Link, now: number): void {
+    if (this.#config.debugLevel >= 2) this.#tell(link, 'loopback detected on');
+    if (this.#config.loopTimeout > 0) link.mutedUntil = now + this.#config.loopTimeout;
+    link.stats[at.loopDetects]!++;
+    this.#table.removeLink(link.index);
+  }
+
+  #unmute(link: Link): void {
+    link.mutedUntil = 0;
+    if (this.#config.debugLevel >= 2) this.#tell(link, 'restoring looped back');
+  }
+
+  #tell(link: Link, what: string): void {
+    this.#node.engine.runtime.log.warn({ node: this.#node.label }, `ng_bridge: ${what} ${link.hook.name}`);
+  }
+
+  /** Lists frame `i` with every link it goes to. */
+  #list(burst: NgBurst, i: number, to: number, incoming: Link): void {
+    if (to === DROP) return;
+    const len = burst.len[i]!;
+    if (to >= 0) {
+      const link = this.#links[to]!;
+      link.out.pushFrom(burst, i);
+      link.outOctets += len;
+      return;
+    }
+    const many = (this.#dstLo & 1) !== 0;
+    const broadcast = this.#dstLo === -1 && this.#dstHi === 0xffff;
+    const links = this.#links;
+    for (let k = 0; k < links.length; k++) {
+      const link = links[k];
+      if (link === undefined || link === incoming || !(many || link.sendUnknown)) continue;
+      link.out.pushFrom(burst, i);
+      link.outOctets += len;
+      if (many) link.stats[broadcast ? at.xmitBroadcasts : at.xmitMulticasts]!++;
+    }
+  }
+
+  /** Lists frames 0 to `end` with the link that all of them go to. */
+  #listFirst(burst: NgBurst, end: number, to: number): void {
+    const link = this.#links[to]!;
+    for (let i = 0; i < end; i++) {
+      link.out.pushFrom(burst, i);
+      link.outOctets += burst.len[i]!;
+    }
+  }
+
+  #sendListed(): void {
+    const links = this.#links;
+    for (let k = 0; k < links.length; k++) {
+      const link = links[k];
+      if (link === undefined || link.out.count === 0) continue;
+      this.#send(link, link.out, link.outOctets);
+      link.out.count = 0;
+      link.outOctets = 0;
+    }
+  }
+
+  #send(link: Link, burst: NgBurst, octets: number): void {
+    link.stats[at.xmitPackets]! += burst.count;
+    link.stats[at.xmitOctets]! += octets;
+    link.hook.send(burst);
+  }
+
+  #now(): number {
+    return this.#node.engine.clock();
+  }
+}
+
+export const bridgeType: NgType = {
+  name: 'bridge',
+  cmdlist: bridgeCommands,
+  counters: ['hosts_evicted'],
+  create: (node) => new Bridge(node),
+};
