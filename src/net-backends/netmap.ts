@@ -1,16 +1,27 @@
 /**
- * netmap: ports of netmap(4), by the names of nm_open(3): interfaces of the host and their host rings.
+ * netmap: ports of netmap(4), by the names of nm_open(3): interfaces of the host, their host rings, and by
+ * their rings pipes and ports of this fabric's own netmap.
  */
-import { NetbeError, usageError } from '../errors.js';
-import { NR_REG_ALL_NIC, NR_REG_NIC_SW, NR_REG_ONE_SW, NR_REG_SW } from '../netmap/abi-register.js';
+import { usageError } from '../errors.js';
+import {
+  NR_EXCLUSIVE,
+  NR_MONITOR_RX,
+  NR_MONITOR_TX,
+  NR_REG_ALL_NIC,
+  NR_REG_NIC_SW,
+  NR_REG_ONE_NIC,
+  NR_REG_ONE_SW,
+} from '../netmap/abi-register.js';
 import { hostModes } from '../netmap/host/host-port.js';
 import { openHostRings } from '../netmap/host/host-rings.js';
 import { type HostPortOptions, openHostPort } from '../netmap/host/open.js';
-import { type NetmapPortName, parsePortName, portNameError } from '../netmap/port-name.js';
+import { netmapOf } from '../netmap/netmap.js';
+import { type NetmapPortName, type PortNamePart, parsePortName, portNameError } from '../netmap/port-name.js';
 import { interfaceNames, netdevInfo } from '../sys/netdev.js';
 import { TUN_PATH } from '../sys/tun.js';
 import type { BackendNeeds, BackendOpen, BackendOption, NetBackend, NetBackendType } from './net-backend.js';
 import { NetmapIf } from './netmap/interface.js';
+import { openPortRings, refuseSecondUser } from './netmap/rings.js';
 import { choiceOption, integerOption } from './options.js';
 
 const MODE: BackendOption = {
@@ -34,7 +45,7 @@ const PROMISC: BackendOption = {
 const RING: BackendOption = {
   name: 'ring',
   value: '64-4096',
-  summary: 'slots of each receive and transmit ring, a power of two',
+  summary: 'slots of each receive and transmit ring; of an interface a power of two',
   default: '1024',
 };
 const ZERO_COPY: BackendOption = {
@@ -43,26 +54,40 @@ const ZERO_COPY: BackendOption = {
   summary: 'let the driver work in the frame memory itself (xdp-native); auto: where it can',
   default: 'auto',
 };
+const RINGS: BackendOption = {
+  name: 'rings',
+  value: '1-16',
+  summary: 'rings each way of a pipe that is made by this opening',
+  default: '1',
+};
 
 /** options that say how frames of the wire come and go */
 const WIRE_OPTIONS = [MODE, QUEUES, PROMISC, RING, ZERO_COPY];
 
 function open(request: BackendOpen): NetBackend {
-  const { device } = request;
-  const names = interfaceNames();
-  const name = parsePortName(device, (nrName) => names.includes(nrName));
+  const { device, runtime } = request;
+  const interfaces = interfaceNames();
+  const netmap = netmapOf(runtime);
+  const name = parsePortName(device, (nrName) => interfaces.includes(nrName) || netmap.find(nrName) !== undefined);
+  refuseSecondUser(request);
+  const isInterface = interfaces.includes(name.portName) && name.pipe === undefined;
+  if (!isInterface && (name.pipe !== undefined || netmap.find(name.baseName) !== undefined))
+    return openRings(request, name);
+  refuseOption(RINGS, request, 'says how many rings a port has that is made: an interface has its own');
   refuse(name);
-  if (name.mode !== NR_REG_ALL_NIC) refuseWireOptions(request, name);
-  if (request.runtime.counters.directory().some(({ subject }) => subject === device))
-    throw new NetbeError(`${device} is open already: an interface has one user`, {
-      code: 'EBUSY',
-      kind: 'usage',
-      subject: device,
-      remedy: 'To share it, join it to a switch: patch it to a port such as vale0:up.',
-    });
-  return name.mode === NR_REG_ALL_NIC
-    ? openInterface(request, name)
-    : new NetmapIf(request, netdevInfo(name.portName), openHostRings, false);
+  if (name.mode === NR_REG_ALL_NIC) return openInterface(request, name);
+  for (const option of WIRE_OPTIONS)
+    refuseOption(option, request, 'says how frames of the wire come and go: host rings have none of it');
+  return new NetmapIf(request, netdevInfo(name.portName), openHostRings, false);
+}
+
+function openRings(request: BackendOpen, name: NetmapPortName): NetBackend {
+  for (const option of [MODE, QUEUES, PROMISC, ZERO_COPY])
+    refuseOption(option, request, 'is for interfaces of the host: this port has none behind it');
+  return openPortRings(request, name, {
+    slots: request.options.has(RING.name) ? integerOption(RING, request.options, 64, 4096) : undefined,
+    rings: integerOption(RINGS, request.options, 1, 16),
+  });
 }
 
 function openInterface(request: BackendOpen, name: NetmapPortName): NetBackend {
@@ -81,40 +106,41 @@ function openInterface(request: BackendOpen, name: NetmapPortName): NetBackend {
   return new NetmapIf(request, info, (windows) => openHostPort(windows, info, how), promisc);
 }
 
-/** Throws for what no NIC or patch can use. */
+/** Throws for what no NIC or patch can have of an interface. */
 function refuse(name: NetmapPortName): void {
-  const { mode, ringId, portName, text } = name;
-  for (const part of ['pipe', 'flags', 'memId', 'options'] as const)
-    if (name.at[part] !== undefined)
-      throw portNameError(
-        name,
-        part,
-        `"${text.slice(name.at[part])}": only interfaces and their host rings can be opened`,
-      );
-  if (mode === NR_REG_ONE_SW && ringId > 0)
-    throw portNameError(name, 'mode', 'an interface has one pair of host rings: ^0');
+  const { mode, ringId, portName, flags } = name;
+  const refuseAt = (part: PortNamePart, why: string, remedy?: string): never => {
+    throw portNameError(name, part, why, remedy);
+  };
+  if ((flags & (NR_MONITOR_TX | NR_MONITOR_RX)) !== 0)
+    refuseAt(
+      'flags',
+      "the rings of an interface are the kernel's: a monitor cannot be had",
+      'Capture its frames instead (netbe capture):',
+    );
+  if ((flags & ~NR_EXCLUSIVE) !== 0) refuseAt('flags', 'both directions of an interface are opened together');
+  if (name.memId !== 0) refuseAt('memId', 'the rings of an interface are in memory of their own');
+  if (name.at.options !== undefined)
+    refuseAt('options', 'an interface has no such options', 'Those of the backend follow a comma:');
+  if (mode === NR_REG_ONE_SW && ringId > 0) refuseAt('mode', 'an interface has one pair of host rings: ^0');
+  if (mode === NR_REG_ONE_NIC)
+    refuseAt('mode', 'the rings of an interface are opened together', 'How many are taken says queues=N:');
   if (mode === NR_REG_NIC_SW)
-    throw portNameError(
-      name,
+    refuseAt(
       'mode',
       'a NIC or patch has one end: it cannot be that of the wire and that of the host',
       `Open netmap:${portName} for the wire and netmap:${portName}^ for the host, for instance each as a port of a switch:`,
     );
-  if (![NR_REG_ALL_NIC, NR_REG_SW, NR_REG_ONE_SW].includes(mode))
-    throw portNameError(name, 'mode', 'the rings of an interface are opened together');
 }
 
-function refuseWireOptions({ device, options }: BackendOpen, { portName }: NetmapPortName): void {
-  for (const { name: option } of WIRE_OPTIONS)
-    if (options.has(option))
-      throw usageError(
-        `${device}: ${option} says how frames of the wire come and go: host rings have none of it`,
-        device,
-        `Leave ${option} out, or give it to netmap:${portName}.`,
-      );
+function refuseOption(option: BackendOption, { device, options }: BackendOpen, why: string): void {
+  if (options.has(option.name))
+    throw usageError(`${device}: ${option.name} ${why}`, device, `Leave ${option.name} out.`);
 }
 
 function needs(device: string): BackendNeeds {
+  // a port of this process needs nothing; what cannot be read is refused when it is opened
+  if (/[{}]/.test(device)) return {};
   const hostRings = device.includes('^');
   return {
     // CAP_IPC_LOCK: memory of AF_XDP is locked
@@ -128,9 +154,9 @@ function needs(device: string): BackendNeeds {
 
 export const netmapBackend: NetBackendType = {
   prefix: 'netmap',
-  summary: 'an interface of the host, its whole traffic, through AF_XDP or AF_PACKET',
+  summary: 'an interface of the host, its host rings, or a pipe or port of this process by its rings',
   example: 'netmap:eth1',
-  options: WIRE_OPTIONS,
+  options: [...WIRE_OPTIONS, RINGS],
   needsReceive: true,
   needs,
   open,

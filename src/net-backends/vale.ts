@@ -7,6 +7,8 @@
 import { usageError } from '../errors.js';
 import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
+import { netmapOf } from '../netmap/netmap.js';
+import { parsePortName } from '../netmap/port-name.js';
 import type { ValePort } from '../netmap/vale/port.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
 import { receiveOffloads, sendOffloads } from '../wire/vnet-header.js';
@@ -18,6 +20,7 @@ import {
   type NetBackendType,
   type VnetHdrLen,
 } from './net-backend.js';
+import { openPortRings, refuseSecondUser } from './netmap/rings.js';
 import { SOFTWARE_OFFLOADS } from './offload-features.js';
 import { integerOption } from './options.js';
 
@@ -116,7 +119,9 @@ class Vale implements NetBackend {
   }
 }
 
-function open({ runtime, device, options, onReceive }: BackendOpen): NetBackend {
+function open(request: BackendOpen): NetBackend {
+  const { runtime, device, options, onReceive } = request;
+  if (/[{}^*/@]/.test(device)) return openRings(request);
   const match = /^(vale[0-9]*):([A-Za-z0-9._-]{1,63})$/.exec(device);
   if (match === null)
     throw usageError(
@@ -134,6 +139,19 @@ function open({ runtime, device, options, onReceive }: BackendOpen): NetBackend 
   const switches = valeSwitches(runtime);
   const port = switches.attach(switchName, { name: portName, slots, ringBytes, onReceive }, { tableEntries, maxAge });
   return new Vale(device, port, () => switches.detach(switchName, port));
+}
+
+/** Pipes, monitors, and whatever else nm_open(3) can say of a port: by its rings. */
+function openRings(request: BackendOpen): NetBackend {
+  const { runtime, device, options } = request;
+  const netmap = netmapOf(runtime);
+  const name = parsePortName(device, (nrName) => netmap.find(nrName) !== undefined);
+  refuseSecondUser(request);
+  for (const { name: option } of [RING_KIB, TABLE, AGE])
+    if (options.has(option))
+      throw usageError(`${device}: ${option} is for a whole port of a switch`, device, `Leave ${option} out.`);
+  const slots = options.has(SLOTS.name) ? integerOption(SLOTS, options, 64, 4096) : undefined;
+  return openPortRings(request, name, { slots, rings: 1 });
 }
 
 export const valeBackend: NetBackendType = {

@@ -7,6 +7,7 @@
 import type { CounterSet } from '../engine/counters.js';
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError } from '../errors.js';
+import { OFFLOAD_ALL } from '../wire/vnet-header.js';
 import { NR_RX, NR_TX } from './abi.js';
 import { R, ringCounterNames } from './counters.js';
 import { A_HDR_LEN, A_RX_RINGS, KRing, KringTable } from './kring.js';
@@ -114,11 +115,18 @@ export abstract class NetmapAdapter implements BufferHolder {
         kind: 'usage',
         subject: this.name,
       });
-    this.table.words[A_HDR_LEN] = len;
     this.headerChanged(len);
+    this.table.words[A_HDR_LEN] = len;
   }
 
+  /** Throws EOPNOTSUPP where frames cannot have headers of that length. */
   protected headerChanged(_len: number): void {}
+
+  /**
+   * OFFLOAD_* that users may ask for in the headers of frames, and take undone. All of them unless somebody
+   * says otherwise: who sets a header length reads headers (NETMAP_REQ_PORT_HDR_SET).
+   */
+  setOffloads(_tx: number = OFFLOAD_ALL, _rx: number = OFFLOAD_ALL): void {}
 
   // ---- syncs, by users and by the fabric ----
 

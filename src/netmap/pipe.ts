@@ -11,6 +11,7 @@
  * Both ends are made by whoever opens the first, stay while either is open, and keep what is on its way.
  */
 import type { Runtime } from '../engine/runtime.js';
+import { NetbeError } from '../errors.js';
 import { NetmapAdapter, type RingSizes } from './adapter.js';
 import { R } from './counters.js';
 import { K_DROP_BAD, type KRing } from './kring.js';
@@ -58,6 +59,16 @@ export class PipeEnd extends NetmapAdapter {
       tx.peer = rx;
       rx.peer = tx;
     }
+  }
+
+  /** Frames change hands as they are: nobody would convert their headers. */
+  protected override headerChanged(len: number): void {
+    if (len === 0) return;
+    throw new NetbeError(`${this.name}: frames in a pipe have no virtio-net header`, {
+      code: 'EOPNOTSUPP',
+      kind: 'usage',
+      subject: this.name,
+    });
   }
 
   override usersChanged(): void {

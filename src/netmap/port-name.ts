@@ -178,7 +178,9 @@ class PortNameReader {
     const what = kind === 'vale' ? 'port' : 'interface';
     const rest = this.#text.slice(this.#off);
     if (rest === '') throw this.#error(this.#off, `the name of ${what === 'port' ? 'a' : 'an'} ${what} is missing`);
-    const length = this.#exists(before + rest) ? rest.length : this.#nameLength(before, rest);
+    // a pipe's end is one even where nr_name of an open one says the same
+    const isWhole = !/[{}]/.test(rest) && this.#exists(before + rest);
+    const length = isWhole ? rest.length : this.#nameLength(before, rest);
     if (length === 0)
       throw this.#error(this.#off, `the name of ${what === 'port' ? 'a' : 'an'} ${what} must come before "${rest[0]}"`);
     const name = rest.slice(0, length);

@@ -27,6 +27,8 @@ export class ValeAdapter extends NetmapAdapter {
   readonly #persistent: boolean;
   #port: ValePort | undefined;
   #switchName = '';
+  #txOffloads = OFFLOAD_ALL;
+  #rxOffloads = OFFLOAD_ALL;
   readonly #reader: ChainReader;
   readonly #iov = new Iovec(NETMAP_MAX_FRAGS);
 
@@ -88,9 +90,15 @@ export class ValeAdapter extends NetmapAdapter {
     const port = this.#port;
     if (port === undefined) return;
     port.vnetHdrLen = len;
-    // who sets a header length reads headers (NETMAP_REQ_PORT_HDR_SET)
-    port.txOffloads = len === 0 ? 0 : OFFLOAD_ALL;
-    port.rxOffloads = len === 0 ? 0 : OFFLOAD_ALL;
+    // without a header there is no way to say that something was left undone
+    port.txOffloads = len === 0 ? 0 : this.#txOffloads;
+    port.rxOffloads = len === 0 ? 0 : this.#rxOffloads;
+  }
+
+  override setOffloads(tx: number = OFFLOAD_ALL, rx: number = OFFLOAD_ALL): void {
+    this.#txOffloads = tx;
+    this.#rxOffloads = rx;
+    this.headerChanged(this.vnetHdrLen);
   }
 
   override opened(kring: KRing): void {

@@ -9,6 +9,7 @@ import { Iovec } from '../../src/memory/iovec.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend, registerBackend } from '../../src/net-backends/registry.js';
 import { netgraphOf } from '../../src/netgraph/netgraph.js';
+import { netmapOf } from '../../src/netmap/netmap.js';
 import { pause } from '../../src/sys/process.js';
 import { type OwnBackend, ownBackend } from '../support/own-backend.js';
 import { PacketSocket } from '../support/packet-socket.js';
@@ -173,6 +174,28 @@ const netgraph: OpenUnderTest = (runtime, onReceive) => {
   return withPeer(device('under'), device('peer'))(runtime, onReceive);
 };
 
+/** Lets the ports' users hear of their frames. */
+function serveRings(runtime: TestRuntime): void {
+  for (let i = 0; i < 3; i++) runtime.loop.step(0);
+}
+
+/** A persistent port, attached to a switch with another port. */
+const persistentPort: OpenUnderTest = (runtime, onReceive) => {
+  const netmap = netmapOf(runtime);
+  netmap.newif('cfv');
+  netmap.attach('vale0', 'cfv');
+  const under = withPeer('netmap:cfv', 'vale0:peer', serveRings)(runtime, onReceive);
+  return {
+    ...under,
+    close() {
+      under.close();
+      if (netmap.find('cfv') === undefined) return;
+      netmap.detach('vale0', 'cfv');
+      netmap.delif('cfv');
+    },
+  };
+};
+
 /** FrameBackend, through a subclass that keeps frames. */
 const own: OpenUnderTest = (runtime, onReceive) => {
   const backend = openBackend(runtime, 'own0', onReceive, 'test') as OwnBackend;
@@ -295,6 +318,10 @@ export const backendPeers: Readonly<Record<string, OpenUnderTest>> = {
   'netmap, xdp-native': netmap('xdp-native'),
   'netmap, xdp-generic': netmap('xdp-generic'),
   'netmap, packet': netmap('packet'),
+  'netmap, pipe': withPeer('netmap:cf{1', 'netmap:cf}1', serveRings),
+  'netmap, pipe of several rings': withPeer('netmap:cf}1,rings=4,ring=64', 'netmap:cf{1', serveRings),
+  'netmap, persistent port': persistentPort,
+  'vale, pipe': withPeer('vale0:cf{a', 'vale0:cf}a', serveRings),
   'tap, io_uring': tap('tap0', 'io_uring'),
   'tap, readv': tap('tap0', 'readv'),
   'vmnet, io_uring': tap('vmnet0', 'io_uring'),

@@ -82,6 +82,10 @@ describe('port names (nm_open)', () => {
     assert.deepEqual(suffixOf('netmap:x{a-2'), { pipe: { role: 'master', id: 'a' }, mode: NR_REG_ONE_NIC, ringId: 2 });
   });
 
+  test('the end of a pipe is one also while there is a pipe of that name', () => {
+    assert.deepEqual(parsePortName('vale0:p{1', () => true).pipe, { role: 'master', id: '1' });
+  });
+
   test('the mode says which rings', () => {
     assert.deepEqual(suffixOf('netmap:eth0^'), { mode: NR_REG_SW });
     assert.deepEqual(suffixOf('netmap:eth0^2'), { mode: NR_REG_ONE_SW, ringId: 2 });
