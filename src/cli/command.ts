@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { Command } from 'commander';
 import { ControlClient } from '../control/control-client.js';
-import { controlSocketPath } from '../control/runtime-dir.js';
+import { controlSocketPath, ensureRuntimeDir, portSocketPath } from '../control/runtime-dir.js';
 import { DEFAULT_FABRIC_NAME } from '../control/schema.js';
 
 export interface FabricChoice {
@@ -23,6 +23,12 @@ export function withFabricChoice(command: Command): Command {
 
 export function controlPath({ fabric, control }: FabricChoice): string {
   return control === undefined ? controlSocketPath(fabric ?? DEFAULT_FABRIC_NAME) : resolve(control);
+}
+
+/** The port socket of that fabric; its folder is there, should a program make one of its own. */
+export function portSocket(choice: FabricChoice): string {
+  if (choice.control === undefined) ensureRuntimeDir();
+  return portSocketPath(controlPath(choice));
 }
 
 export function connect(choice: FabricChoice): ControlClient {

@@ -8,6 +8,7 @@ import { ControlServer } from '../control/control-server.js';
 import { nicTotals } from '../control/counter-names.js';
 import { Fabric } from '../control/fabric.js';
 import type { NicInfo, NicSpec, PatchSpec, PollOptions, SandboxInfo } from '../control/fabric-types.js';
+import { controlSocketPath, portSocketPath } from '../control/runtime-dir.js';
 import { ASKED_OFF, type FabricSandbox } from '../control/sandbox.js';
 import { DEFAULT_FABRIC_NAME, type LogFormat, type LogLevel } from '../control/schema.js';
 import { netbeVersion } from '../control/version.js';
@@ -39,8 +40,10 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
   let server: ControlServer | undefined;
   let ready = false;
   try {
-    const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString(), sandbox };
+    const portSocket = portSocketPath(options.control ?? controlSocketPath(name));
+    const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString(), portSocket, sandbox };
     server = await ControlServer.listen({ fabric, identity, path: options.control });
+    await fabric.listenPorts(portSocket);
     const added: NicInfo[] = [];
     for (const nic of nics) added.push(await fabric.addNic(nic));
     for (const patch of options.patches) await fabric.addPatch(patch);

@@ -3,6 +3,10 @@ import { Command } from 'commander';
 import { netbeVersion } from '../control/version.js';
 import { captureCommand } from './capture.js';
 import { qemuArgsCommand, umlArgsCommand } from './guest-args.js';
+import { bridgeCommand } from './netmap/bridge.js';
+import { lbCommand } from './netmap/lb.js';
+import { pktGenCommand } from './netmap/pkt-gen.js';
+import { valeCtlCommand } from './netmap/vale-ctl.js';
 import { linkCommand, nicCommand } from './nic.js';
 import { patchCommand, unpatchCommand } from './patch.js';
 import { portsCommand } from './ports.js';
@@ -28,6 +32,10 @@ export function buildProgram(): Command {
     unpatchCommand(),
     qemuArgsCommand(),
     umlArgsCommand(),
+    valeCtlCommand(),
+    pktGenCommand(),
+    lbCommand(),
+    bridgeCommand(),
     schemaCommand(),
   ];
   for (const command of commands) program.addCommand(command);

@@ -160,6 +160,10 @@ export const fabricInfoSchema = {
     pid: integer('Process that runs it'),
     node: text('Version of Node'),
     startedAt: { type: 'string', format: 'date-time', description: 'When it was started' },
+    portSocket: {
+      type: ['string', 'null'],
+      description: 'Unix socket where netmap ports are opened; null: there is none',
+    },
     nics: integer('NICs in it'),
     patches: integer('Patches in it'),
     switches: integer('VALE switches in it'),

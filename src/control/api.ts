@@ -31,6 +31,8 @@ export interface FabricIdentity {
   version: string;
   /** ISO 8601 */
   startedAt: string;
+  /** where netmap ports are opened; left out: nowhere */
+  portSocket?: string;
   /** what the process has given up; left out: nothing */
   sandbox?: ApiSandbox;
 }
@@ -119,7 +121,8 @@ function fabricRoutes(app: FastifyInstance, fabric: FabricControl, identity: Fab
       const { nics, patches, switches } = await fabric.show();
       const counts = { nics: nics.length, patches: patches.length, switches: switches.length };
       const sandbox = identity.sandbox?.info() ?? null;
-      return { ...identity, pid: process.pid, node: process.version, ...counts, sandbox };
+      const { name, version, startedAt, portSocket = null } = identity;
+      return { name, version, pid: process.pid, node: process.version, startedAt, portSocket, ...counts, sandbox };
     },
   });
   app.route({

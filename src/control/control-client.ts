@@ -12,6 +12,7 @@ export interface FabricSummary {
   pid: number;
   node: string;
   startedAt: string;
+  portSocket: string | null;
   nics: number;
   patches: number;
   switches: number;

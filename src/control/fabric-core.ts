@@ -11,6 +11,8 @@ import type { Log, Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { WindowPool } from '../memory/window.js';
 import { Patch } from '../net-backends/patch.js';
+import { PortSocketServer } from '../netmap/port-socket/server.js';
+import { NetmapService } from '../netmap/port-socket/service.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
 import { featureNames } from '../wire/virtio-features.js';
 import { FabricNic } from './fabric-nic.js';
@@ -32,6 +34,7 @@ export class FabricCore {
   readonly #nics = new Map<string, FabricNic>();
   readonly #patches = new Map<string, { patch: Patch; spec: Required<PatchSpec> }>();
   readonly #strictMemory: boolean;
+  #portSocket: PortSocketServer | undefined;
   #closed = false;
 
   constructor(options: FabricCoreOptions) {
@@ -104,6 +107,19 @@ export class FabricCore {
     found.patch.close();
   }
 
+  /** Lets other processes open netmap ports of this fabric, through a socket at `path`. */
+  listenPorts(path: string): void {
+    this.#checkOpen();
+    if (this.#portSocket !== undefined)
+      throw new NetbeError(`the fabric serves ports at ${this.#portSocket.path} already`, {
+        code: 'EEXIST',
+        kind: 'usage',
+        subject: path,
+      });
+    const { runtime } = this;
+    this.#portSocket = new PortSocketServer({ runtime, path, makeService: () => new NetmapService(runtime) });
+  }
+
   show(): FabricInfo {
     this.#checkOpen();
     return {
@@ -132,6 +148,7 @@ export class FabricCore {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#portSocket?.close();
     for (const nic of this.#nics.values()) {
       try {
         nic.close();

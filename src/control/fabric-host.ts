@@ -14,6 +14,7 @@ export type FabricOp =
   | 'setLink'
   | 'addPatch'
   | 'removePatch'
+  | 'listenPorts'
   | 'show'
   | 'startCapture'
   | 'stopCapture';

@@ -8,6 +8,7 @@
  * rejects with a NetbeError that says what is wrong and what to do.
  */
 import { EventEmitter } from 'node:events';
+import { resolve } from 'node:path';
 import { readCounters } from '../engine/counters.js';
 import type { Log } from '../engine/runtime.js';
 import { type NetbeError, usageError } from '../errors.js';
@@ -85,6 +86,14 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
 
   async removePatch(name: string): Promise<void> {
     return this.#host.call('removePatch', name);
+  }
+
+  /**
+   * Lets other processes, and other threads, open netmap ports of this fabric: `nmOpen(name, { socket: path })`.
+   * The socket's mode is 0600.
+   */
+  async listenPorts(path: string): Promise<void> {
+    return this.#host.call('listenPorts', resolve(path));
   }
 
   async show(): Promise<FabricInfo> {

@@ -28,6 +28,11 @@ export function controlSocketPath(fabricName: string, identity: Identity = self(
   return join(runtimeDir(identity), `${checkName(fabricName)}.sock`);
 }
 
+/** The port socket beside a control socket: PATH without ".sock", and ".netmap". */
+export function portSocketPath(control: string): string {
+  return `${control.replace(/\.sock$/, '')}.netmap`;
+}
+
 /** Makes the folder, or checks that nobody else can put sockets there (the temporary folder is everybody's). */
 export function ensureRuntimeDir(identity: Identity = self()): string {
   const dir = runtimeDir(identity);

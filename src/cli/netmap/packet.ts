@@ -5,7 +5,7 @@
  * Addresses go like the digits of a number: source port, source address, destination port, destination address,
  * the first one fastest. Each change corrects the checksums by the difference (RFC 1624 §3).
  */
-import { be16, setBe16, setBe32 } from '../../wire/bytes.js';
+import { be16, setBe16 } from '../../wire/bytes.js';
 import { fold, pseudoSumV4, pseudoSumV6, storeIpv4Checksum, storeL4Checksum, sum16 } from '../../wire/checksum.js';
 import { ETH_HDR_LEN, ETHERTYPE_IPV4, ETHERTYPE_IPV6 } from '../../wire/ethernet.js';
 import { IPPROTO_UDP, IPV4_CHECKSUM, IPV4_MIN_HDR_LEN, IPV4_SRC, IPV4_TOTAL_LEN } from '../../wire/ipv4.js';
@@ -198,12 +198,4 @@ export class Packet {
 /** RFC 1624 §3: HC' = ~(~HC + ~m + m') */
 function correct(u8: Uint8Array, off: number, before: number, after: number): void {
   setBe16(u8, off, ~fold((~be16(u8, off) & 0xffff) + (~before & 0xffff) + after) & 0xffff);
-}
-
-/** Writes the time a ping was sent behind its UDP header, as seconds and nanoseconds, and a sequence number. */
-export function stampPing(u8: Uint8Array, off: number, sequence: number, nowNs: number): void {
-  setBe32(u8, off, sequence);
-  const seconds = Math.floor(nowNs / 1e9);
-  setBe32(u8, off + 4, seconds);
-  setBe32(u8, off + 8, nowNs - seconds * 1e9);
 }

@@ -19,6 +19,10 @@ const subcommands = [
   'unpatch',
   'qemu-args',
   'uml-args',
+  'vale-ctl',
+  'pkt-gen',
+  'lb',
+  'bridge',
   'schema',
 ];
 

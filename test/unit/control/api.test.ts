@@ -98,6 +98,7 @@ test('says who it is', async () => {
       nics: 0,
       patches: 0,
       switches: 0,
+      portSocket: null,
       sandbox: null,
     });
   });
