@@ -1,17 +1,13 @@
 /** A PCI function that serves nothing: registers are plain memory, and what a transport asks is noted. */
+
+import type { NicStatus } from '../../src/frontends/nic-frontend.js';
 import {
   msiCapability,
   msixCapability,
   PciConfigSpace,
   powerManagementCapability,
 } from '../../src/frontends/pci/config-space.js';
-import type {
-  AccessSize,
-  PciBar,
-  PciFunction,
-  PciFunctionStatus,
-  PciInterrupts,
-} from '../../src/frontends/pci/pci-function.js';
+import type { AccessSize, PciBar, PciFunction, PciInterrupts } from '../../src/frontends/pci/pci-function.js';
 import type { GuestMemory } from '../../src/memory/guest-memory.js';
 
 export const STUB_BARS: readonly (PciBar | undefined)[] = [
@@ -103,7 +99,7 @@ export class StubPciFunction implements PciFunction {
     return {};
   }
 
-  status(): PciFunctionStatus {
+  status(): NicStatus {
     return {
       mac: '02:00:00:00:00:01',
       mtu: undefined,

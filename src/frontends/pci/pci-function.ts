@@ -11,7 +11,7 @@
  * never throw. What does not exist reads all ones and is not written, and is counted by the function.
  */
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import type { BackendStatus, NetBackend } from '../../net-backends/net-backend.js';
+import type { NicFrontend } from '../nic-frontend.js';
 import type { PciConfigSpace } from './config-space.js';
 
 /** The six base address registers of a function (PCI 3.0 §6.2.5). */
@@ -46,7 +46,7 @@ export interface PciInterrupts {
   msix(vector: number): void;
 }
 
-export interface PciFunction {
+export interface PciFunction extends NicFrontend {
   /** of the NIC */
   readonly name: string;
   readonly config: PciConfigSpace;
@@ -73,26 +73,4 @@ export interface PciFunction {
   configChanged(): void;
   /** Reset of the function, registers and configuration space. Link, MAC and backend stay. */
   reset(): void;
-  close(): void;
-
-  // ---- what the fabric calls ----
-
-  setLink(up: boolean): void;
-  /** Puts a wrapper around the backend (capture), or takes it away: `wrap` gets the backend itself. */
-  wrapBackend(wrap: (inner: NetBackend) => NetBackend): void;
-  backendStatus(): BackendStatus;
-  status(): PciFunctionStatus;
-}
-
-/** Plain JSON: what show and the control API say of a device. */
-export interface PciFunctionStatus {
-  mac: string;
-  mtu: number | undefined;
-  link: 'up' | 'down';
-  /** what the driver has turned on, by the names of the device's manual or standard */
-  features: string[];
-  vnetHdrLen: 0 | 10 | 12;
-  /** frames wait and the driver left no receive buffers */
-  starved: boolean;
-  queues: { size: number; started: boolean; enabled: boolean; broken: boolean; availIdx: number }[];
 }

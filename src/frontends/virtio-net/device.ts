@@ -12,6 +12,7 @@ import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { BackendStatus, NetBackend, ReceiveCallback, VnetHdrLen } from '../../net-backends/net-backend.js';
 import { formatMac } from '../../wire/ethernet.js';
 import * as F from '../../wire/virtio-features.js';
+import type { NicFrontend, NicStatus } from '../nic-frontend.js';
 import type { VirtioDevice, VirtqueueAddresses } from '../virtio-device.js';
 import { C, counterNames, FIRST_FAULT } from './counters.js';
 import { announcement, checkMac, checkMtu } from './mac.js';
@@ -61,19 +62,7 @@ export interface VirtioNetOptions {
   onBroken?: (queue: number, fault: string) => void;
 }
 
-export interface VirtioNetStatus {
-  mac: string;
-  mtu: number | undefined;
-  link: 'up' | 'down';
-  /** names of the features that the driver accepted */
-  features: string[];
-  vnetHdrLen: VnetHdrLen;
-  /** true when the driver left no receive buffers and frames wait */
-  starved: boolean;
-  queues: { size: number; started: boolean; enabled: boolean; broken: boolean; availIdx: number }[];
-}
-
-export class VirtioNet implements VirtioDevice, Pollable {
+export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
   readonly deviceId = 1;
   readonly queueCount = 2;
   readonly maxQueueSize = MAX_QUEUE_SIZE;
@@ -285,7 +274,7 @@ export class VirtioNet implements VirtioDevice, Pollable {
     return this.#backend.status?.() ?? {};
   }
 
-  status(): VirtioNetStatus {
+  status(): NicStatus {
     return {
       mac: formatMac(this.#mac),
       mtu: this.#mtu,
