@@ -2,7 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError } from 'commander';
-import type { SocketMode } from '../control/fabric-types.js';
+import type { SocketMode, TransportKind } from '../control/fabric-types.js';
 import { defaultMac, nameOfSocket } from '../control/nic-spec.js';
 import { NetbeError, usageError } from '../errors.js';
 import { formatMac } from '../wire/ethernet.js';
@@ -13,6 +13,7 @@ export interface GuestNic {
   name: string;
   socket: string;
   mode: SocketMode;
+  transport: TransportKind;
   mac: string;
   mtu: number | null;
 }
@@ -47,7 +48,12 @@ export function qemuArgs({ nics, mem, version, vectors }: QemuOptions): string[]
   ];
   // MSI-X with vhost-user under TCG ends QEMU 7.2 with a segmentation fault when the driver starts
   const msix = vectors ?? (version !== undefined && version.major < 8 ? 0 : undefined);
-  for (const { name, socket, mode, mac, mtu } of nics) {
+  for (const nic of nics) {
+    const { name, socket, mode, mac, mtu } = nic;
+    if (nic.transport === 'vfio-user') {
+      args.push('-device', vfioUserDevice(nic, version));
+      continue;
+    }
     const role = mode === 'client' ? ',server=on,wait=off' : reconnect(version);
     args.push('-chardev', `socket,id=netbe-chr-${name},path=${qemuValue(socket)}${role}`);
     args.push('-netdev', `vhost-user,id=netbe-net-${name},chardev=netbe-chr-${name}`);
@@ -56,6 +62,23 @@ export function qemuArgs({ nics, mem, version, vectors }: QemuOptions): string[]
     args.push('-device', `virtio-net-pci,netdev=netbe-net-${name},mac=${mac}${hostMtu}${vectorOption}`);
   }
   return args;
+}
+
+/** The device brings its MAC address and MTU itself; its socket is a structure, which only JSON can say. */
+function vfioUserDevice({ name, socket, mode }: GuestNic, version: QemuVersion | undefined): string {
+  if (version !== undefined && (version.major < 10 || (version.major === 10 && version.minor < 1)))
+    throw usageError(
+      `${name} has the transport vfio-user, and QEMU ${version.major}.${version.minor} has no vfio-user-pci device`,
+      name,
+      'Use QEMU 10.1 or newer (--qemu names another one), or the transport vhost-user, which virtio-net has.',
+    );
+  if (mode === 'client')
+    throw usageError(
+      `${name} is in client mode, and so is QEMU's vfio-user-pci: neither would listen`,
+      name,
+      'Use mode=server, the default.',
+    );
+  return JSON.stringify({ driver: 'vfio-user-pci', socket: { type: 'unix', path: socket } });
 }
 
 /** So that a restarted fabric finds its guests again. The option's name changed with QEMU 9.2. */
@@ -67,7 +90,13 @@ function reconnect(version: QemuVersion | undefined): string {
 
 /** VirtIO 1.2 §5: 1 is a network card */
 export function umlArgs(nics: GuestNic[]): string[] {
-  return nics.map(({ name, socket, mode }, i) => {
+  return nics.map(({ name, socket, mode, transport }, i) => {
+    if (transport === 'vfio-user')
+      throw usageError(
+        `${name} is a PCI device (transport vfio-user), and user-mode-linux has no PCI bus that takes it`,
+        name,
+        'Give this guest a virtio-net NIC with the transport vhost-user, or use QEMU (netbe qemu-args).',
+      );
     if (mode === 'client')
       throw usageError(
         `${name} is in client mode, and so is user-mode-linux: neither would listen`,
@@ -104,7 +133,8 @@ function printArgs(args: string[], command: string, { quote, json }: PrintOption
 }
 
 function plainArgs(args: string[], command: string): string {
-  const bad = args.find((arg) => shellQuote(arg) !== arg);
+  // what a command substitution puts out is split at blanks and matched against file names, and no more
+  const bad = args.find((arg) => !/^[^\s*?[\\]+$/.test(arg));
   if (bad !== undefined)
     throw usageError(
       `"${bad}" would not survive $(...) in a shell: it has characters that need quotes`,
@@ -115,7 +145,12 @@ function plainArgs(args: string[], command: string): string {
 }
 
 /** What a running fabric says of each; a socket that it does not know, or no fabric: the defaults. */
-async function findNics(names: string[], choice: FabricChoice, mode: SocketMode | undefined): Promise<GuestNic[]> {
+async function findNics(
+  names: string[],
+  choice: FabricChoice,
+  mode: SocketMode | undefined,
+  transport: TransportKind | undefined,
+): Promise<GuestNic[]> {
   const known = await connect(choice)
     .nics()
     .catch((error) => {
@@ -128,7 +163,8 @@ async function findNics(names: string[], choice: FabricChoice, mode: SocketMode 
     const nic = known.find((n) => n.socket === socket) ?? known.find((n) => n.name === text);
     if (nic) {
       const { mac, mtu } = nic.device;
-      return { name: nic.name, socket: nic.socket, mode: mode ?? nic.mode, mac, mtu };
+      const { kind } = nic.transport;
+      return { name: nic.name, socket: nic.socket, mode: mode ?? nic.mode, transport: transport ?? kind, mac, mtu };
     }
     if (!/[/.]/.test(text))
       throw new NetbeError(`there is no NIC "${text}" in a running fabric`, {
@@ -140,7 +176,7 @@ async function findNics(names: string[], choice: FabricChoice, mode: SocketMode 
     note(`no running fabric knows ${text}: default MAC address and MTU; start the fabric first to get its own`);
     const name = nameOfSocket(socket).replace(/[^A-Za-z0-9._-]/g, '-');
     const mac = formatMac(defaultMac({ bus: 0, slot: 0, func: 0 }, name));
-    return { name, socket, mode: mode ?? 'server', mac, mtu: null };
+    return { name, socket, mode: mode ?? 'server', transport: transport ?? 'vhost-user', mac, mtu: null };
   });
 }
 
@@ -154,6 +190,7 @@ interface QemuCommandOptions extends FabricChoice, PrintOptions {
   qemuVersion?: QemuVersion;
   vectors?: number;
   listen?: boolean;
+  vfioUser?: boolean;
 }
 
 function guestCommand(name: string, summary: string): Command {
@@ -174,6 +211,7 @@ export function qemuArgsCommand(): Command {
       parseVectors,
     )
     .option('--listen', 'QEMU listens on the socket: for a NIC with mode=client')
+    .option('--vfio-user', 'the sockets are those of PCI devices: for paths that no running fabric knows')
     .addHelpText(
       'after',
       '\nGuest memory must be shared with netbe: the arguments set a memory backend, so do not give -m yourself.\n\nExamples:\n  qemu-system-x86_64 -accel kvm -nographic disk.img $(netbe qemu-args vm1.sock --mem 1G)\n  qemu-system-x86_64 -kernel vmlinuz $(netbe qemu-args vm1 vm1b)\n',
@@ -182,7 +220,12 @@ export function qemuArgsCommand(): Command {
 }
 
 async function printQemuArgs(names: string[], options: QemuCommandOptions): Promise<void> {
-  const nics = await findNics(names, options, options.listen ? 'client' : undefined);
+  const nics = await findNics(
+    names,
+    options,
+    options.listen ? 'client' : undefined,
+    options.vfioUser ? 'vfio-user' : undefined,
+  );
   const version = options.qemuVersion ?? askVersion(options.qemu);
   if (version === undefined)
     note(`${options.qemu} is not there to be asked for its version: no reconnect option; --qemu-version x.y sets it`);
@@ -202,7 +245,7 @@ export function umlArgsCommand(): Command {
   return guestCommand('uml-args', 'print the arguments with which a user-mode-linux guest joins')
     .addHelpText('after', '\nExample:\n  linux.uml mem=128M initrd=initrd.cpio $(netbe uml-args vm1.sock)\n')
     .action(async (names: string[], options: FabricChoice & PrintOptions) => {
-      printArgs(umlArgs(await findNics(names, options, undefined)), 'uml-args', options);
+      printArgs(umlArgs(await findNics(names, options, undefined, undefined)), 'uml-args', options);
     });
 }
 

@@ -38,10 +38,11 @@ const memory = object("The guest's memory", {
   sealed: flag('None of its files can be shrunk'),
 });
 
-const transport = object('State of the vhost-user connection', {
+const transport = object('State of the connection with the hypervisor', {
+  kind: { type: 'string', enum: ['vhost-user', 'vfio-user'], description: 'Its protocol' },
   state: { type: 'string', enum: ['listening', 'connecting', 'connected', 'closed'], description: 'Of the socket' },
   peerPid: integerOrNull('Process at the other end, where it is known'),
-  protocolFeatures: texts('vhost-user protocol features agreed on'),
+  protocolFeatures: texts('Features of the protocol agreed on'),
   memory,
   lastError: textOrNull('Why the last connection ended or could not be made'),
 });
@@ -61,7 +62,7 @@ export const nicSchema = {
     emulation: text('Device model'),
     backend: text('Device string of the backend'),
     backendOptions: { type: 'object', additionalProperties: { type: 'string' }, description: 'Options of the backend' },
-    socket: text('Path of the vhost-user socket'),
+    socket: text('Path of the socket'),
     mode: { type: 'string', enum: ['server', 'client'], description: 'server: netbe listens on the socket' },
     strictMemory: flag('Guest memory whose file could be shrunk is refused'),
     backendStatus: backendStatus(

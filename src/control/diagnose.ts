@@ -3,7 +3,7 @@
  * which they come up. `netbe show NIC` prints it.
  */
 import { meaningOf, nicTotals } from './counter-names.js';
-import type { Counters, NicInfo, SwitchInfo } from './fabric-types.js';
+import type { Counters, Emulation, NicInfo, SwitchInfo } from './fabric-types.js';
 
 export interface Finding {
   /** ok: as it should be; note: good to know; problem: frames do not pass because of it */
@@ -30,7 +30,7 @@ function connection({ name, socket, transport }: NicInfo): Finding {
       return {
         level: 'problem',
         text: `no hypervisor is connected to ${socket}${why}`,
-        remedy: `Start a guest with it: netbe qemu-args ${name}, or netbe uml-args ${name}.`,
+        remedy: `Start a guest with it: netbe qemu-args ${name}${transport.kind === 'vhost-user' ? `, or netbe uml-args ${name}` : ''}.`,
       };
     case 'connecting':
       return {
@@ -72,12 +72,15 @@ function memory({ transport }: NicInfo): Finding[] {
   ];
 }
 
-function driver({ device }: NicInfo): Finding {
+/** The module of a Linux guest that drives it. */
+const modules: Record<Emulation, string> = { 'virtio-net': 'virtio_net', e1000: 'e1000' };
+
+function driver({ device, emulation }: NicInfo): Finding {
   if (device.features.length === 0)
     return {
       level: 'problem',
       text: "the guest's driver is not ready: it has not accepted features yet",
-      remedy: 'Wait for the guest to boot; is the virtio_net module there (lsmod in the guest)?',
+      remedy: `Wait for the guest to boot; is the ${modules[emulation]} module there (lsmod in the guest)?`,
     };
   const short = device.features.map((name) => name.replace(/^VIRTIO_(NET_)?F_/, ''));
   return { level: 'ok', text: `the driver accepted ${short.join(' ')}` };

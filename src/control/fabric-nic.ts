@@ -1,17 +1,54 @@
 /** One NIC of a fabric: device model, transport, and its captures. */
 import type { Runtime } from '../engine/runtime.js';
+import { NetbeError } from '../errors.js';
+import type { NicFrontend } from '../frontends/nic-frontend.js';
 import { VirtioNet } from '../frontends/virtio-net/device.js';
+import { VirtioPciFunction } from '../frontends/virtio-pci/function.js';
 import { CaptureBackend } from '../net-backends/capture.js';
 import { openBackend } from '../net-backends/registry.js';
+import type { Transport } from '../transports/socket-port.js';
+import { VfioUserTransport } from '../transports/vfio-user/server.js';
 import { VhostUserTransport } from '../transports/vhost-user/server.js';
 import type { DeviceInfo, NicInfo, TransportInfo } from './fabric-types.js';
 import { parseMac, type ResolvedNic } from './nic-spec.js';
 
+/** Makes device model and transport; what it made is closed when a part of it fails. */
+function build(runtime: Runtime, spec: ResolvedNic): { device: NicFrontend; transport: Transport } {
+  const { name, backend, backendOptions, socket, mode, mac, mtu, strictMemory } = spec;
+  const options = {
+    runtime,
+    name,
+    mac: parseMac(mac),
+    ...(mtu === null ? {} : { mtu }),
+    openBackend: (onReceive: () => void) =>
+      openBackend(runtime, { device: backend, options: backendOptions }, onReceive, name),
+  };
+  const connection = { runtime, name, path: socket, mode, strictMemory };
+  if (spec.emulation === 'e1000')
+    throw new NetbeError(`${name}: this build has no e1000 device model`, {
+      code: 'ENOSYS',
+      kind: 'environment',
+      subject: name,
+    });
+  const virtio = new VirtioNet(options);
+  let device: NicFrontend = virtio;
+  try {
+    if (spec.transport === 'vhost-user')
+      return { device, transport: new VhostUserTransport({ ...connection, device: virtio }) };
+    const fn = new VirtioPciFunction(runtime, name, virtio);
+    device = fn;
+    return { device, transport: new VfioUserTransport({ ...connection, fn }) };
+  } catch (error) {
+    device.close();
+    throw error;
+  }
+}
+
 export class FabricNic {
   readonly name: string;
   readonly #runtime: Runtime;
-  readonly #device: VirtioNet;
-  readonly #transport: VhostUserTransport;
+  readonly #device: NicFrontend;
+  readonly #transport: Transport;
   #capture: CaptureBackend | undefined;
 
   /** Opens the backend and the socket. Throws NetbeError, with nothing left open. */
@@ -19,17 +56,11 @@ export class FabricNic {
     runtime: Runtime,
     readonly spec: ResolvedNic,
   ) {
-    const { name, backend, backendOptions, socket, mode, mac, mtu, strictMemory } = spec;
-    this.name = name;
+    this.name = spec.name;
     this.#runtime = runtime;
-    this.#device = new VirtioNet({
-      runtime,
-      name,
-      mac: parseMac(mac),
-      ...(mtu === null ? {} : { mtu }),
-      openBackend: (onReceive) => openBackend(runtime, { device: backend, options: backendOptions }, onReceive, name),
-    });
-    this.#transport = new VhostUserTransport({ runtime, device: this.#device, name, path: socket, mode, strictMemory });
+    const { device, transport } = build(runtime, spec);
+    this.#device = device;
+    this.#transport = transport;
     try {
       this.#transport.start();
     } catch (error) {
@@ -39,7 +70,7 @@ export class FabricNic {
   }
 
   info(): NicInfo {
-    const { mac: _mac, mtu: _mtu, ...rest } = this.spec;
+    const { mac: _mac, mtu: _mtu, transport: _transport, ...rest } = this.spec;
     return {
       ...rest,
       backendStatus: this.#device.backendStatus(),
@@ -89,6 +120,7 @@ export class FabricNic {
 
   #transportInfo(): TransportInfo {
     const { state, peerPid, protocolFeatures, memory, lastError } = this.#transport.status();
-    return { state, peerPid: peerPid ?? null, protocolFeatures, memory, lastError: lastError ?? null };
+    const { transport: kind } = this.spec;
+    return { kind, state, peerPid: peerPid ?? null, protocolFeatures, memory, lastError: lastError ?? null };
   }
 }

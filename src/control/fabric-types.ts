@@ -6,7 +6,10 @@ import type { Log } from '../engine/runtime.js';
 import type { BackendStatus, NetBackendType } from '../net-backends/net-backend.js';
 
 /** Which device model the guest sees. */
-export type Emulation = 'virtio-net';
+export type Emulation = 'virtio-net' | 'e1000';
+
+/** How a hypervisor reaches the device model. */
+export type TransportKind = 'vhost-user' | 'vfio-user';
 
 /** server: we listen on the socket and the hypervisor connects; client: the other way round. */
 export type SocketMode = 'server' | 'client';
@@ -18,10 +21,12 @@ export interface NicSpec {
   /** "2:0" or "0:2:0", as in bhyve's -s; the default MAC is made from it */
   slot?: string;
   emulation?: Emulation;
+  /** default: vhost-user for virtio-net, vfio-user for e1000, which has no other */
+  transport?: TransportKind;
   /** device string of the backend, for instance "vale0:vm1" */
   backend: string;
   backendOptions?: Record<string, string>;
-  /** path of the vhost-user socket */
+  /** path of the socket that the hypervisor joins */
   socket: string;
   mode?: SocketMode;
   /** "02:00:00:00:00:01"; default: 00:a0:98 and three bytes of MD5("slot-func-name") */
@@ -57,8 +62,9 @@ export interface DeviceInfo {
   mtu: number | null;
 }
 
-/** The vhost-user connection's state. */
+/** The state of the connection with the hypervisor. */
 export interface TransportInfo {
+  kind: TransportKind;
   state: 'listening' | 'connecting' | 'connected' | 'closed';
   /** process at the other end, where it is known */
   peerPid: number | null;

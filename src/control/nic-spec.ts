@@ -9,13 +9,14 @@ import { NetbeError, usageError } from '../errors.js';
 import { checkOptions, parseDevice } from '../net-backends/options.js';
 import { findBackend } from '../net-backends/registry.js';
 import { formatMac } from '../wire/ethernet.js';
-import type { Emulation, NicSpec, PatchSpec, SocketMode } from './fabric-types.js';
+import type { Emulation, NicSpec, PatchSpec, SocketMode, TransportKind } from './fabric-types.js';
 
 export interface ResolvedNic {
   name: string;
   /** "slot:func" or "bus:slot:func"; null where none was given */
   slot: string | null;
   emulation: Emulation;
+  transport: TransportKind;
   backend: string;
   backendOptions: Record<string, string>;
   socket: string;
@@ -26,11 +27,17 @@ export interface ResolvedNic {
   strictMemory: boolean;
 }
 
-export const emulations = ['virtio-net'] as const satisfies readonly Emulation[];
+export const emulations = ['virtio-net', 'e1000'] as const satisfies readonly Emulation[];
+export const transports = ['vhost-user', 'vfio-user'] as const satisfies readonly TransportKind[];
 export const socketModes = ['server', 'client'] as const satisfies readonly SocketMode[];
 
-/** Device models that people will look for here, and that netbe does not have. */
-const notYet = new Set(['e1000', 'e82545', 'ptnetmap', 'virtio-net-pci']);
+/** Other names of the device models, by which people will look for them here. */
+const otherNames: Readonly<Record<string, Emulation>> = {
+  e82545: 'e1000',
+  'e1000-82545em': 'e1000',
+  'virtio-net-pci': 'virtio-net',
+  virtio: 'virtio-net',
+};
 
 /** VirtIO 1.2 §5.1.4.1: the mtu of a device is at least 68 */
 export const MIN_MTU = 68;
@@ -123,9 +130,36 @@ export function checkBackend(device: string, options: Readonly<Record<string, st
 export function checkEmulation(text: string): Emulation {
   const known = emulations.find((e) => e === text);
   if (known) return known;
+  const meant = Object.hasOwn(otherNames, text) ? otherNames[text] : undefined;
   const allowed = `Allowed: ${emulations.join(', ')}.`;
-  if (notYet.has(text)) throw usageError(`emulation "${text}" is not there yet`, text, allowed);
-  throw usageError(`emulation "${text}" is not known`, text, allowed);
+  throw usageError(
+    `emulation "${text}" is not known${meant === undefined ? '' : `; here it is ${meant}`}`,
+    text,
+    allowed,
+  );
+}
+
+export function checkTransport(text: string): TransportKind {
+  const known = transports.find((t) => t === text);
+  if (known) return known;
+  throw usageError(
+    `transport "${text}" is neither vhost-user nor vfio-user`,
+    text,
+    'vhost-user carries virtio-net to most hypervisors; vfio-user carries a whole PCI device, e1000 among them, to QEMU 10.1 and newer.',
+  );
+}
+
+/** What carries a device model where nothing is said. Throws EINVAL for a pair that does not go together. */
+export function transportFor(emulation: Emulation, transport: string | undefined): TransportKind {
+  if (transport === undefined) return emulation === 'e1000' ? 'vfio-user' : 'vhost-user';
+  const kind = checkTransport(transport);
+  if (emulation === 'e1000' && kind === 'vhost-user')
+    throw usageError(
+      'transport "vhost-user" carries virtio devices, and e1000 is none',
+      transport,
+      'Leave transport out, or use transport=vfio-user; or use virtio-net.',
+    );
+  return kind;
 }
 
 export function checkMode(text: string): SocketMode {
@@ -179,10 +213,12 @@ export function resolveNic(spec: NicSpec, defaults: { strictMemory?: boolean } =
   const mac = spec.mac === undefined ? defaultMac(slot ?? { bus: 0, slot: 0, func: 0 }, name) : parseMac(spec.mac);
   if (spec.backend === '')
     throw usageError(`NIC ${name} has no backend`, name, 'Give a device string, for instance vale0:vm1.');
+  const emulation = checkEmulation(spec.emulation ?? 'virtio-net');
   return {
     name,
     slot: slot && formatSlot(slot),
-    emulation: checkEmulation(spec.emulation ?? 'virtio-net'),
+    emulation,
+    transport: transportFor(emulation, spec.transport),
     backend: spec.backend,
     backendOptions: { ...spec.backendOptions },
     socket,

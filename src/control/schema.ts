@@ -13,6 +13,7 @@ import {
   patchNamePattern,
   patchNameRule,
   socketModes,
+  transports,
 } from './nic-spec.js';
 
 export const RULE = 'x-rule';
@@ -52,6 +53,12 @@ export const nicSpecSchema = {
       default: 'virtio-net',
       description: 'Device model that the guest sees.',
     },
+    transport: {
+      type: 'string',
+      enum: [...transports],
+      description:
+        'How the hypervisor reaches the device. Default: vhost-user for virtio-net, vfio-user for e1000, which has no other.',
+    },
     backend: {
       type: 'string',
       minLength: 1,
@@ -70,7 +77,7 @@ export const nicSpecSchema = {
       minLength: 1,
       maxLength: 4096,
       [RULE]: 'a path',
-      description: 'Path of the vhost-user socket that the hypervisor joins.',
+      description: 'Path of the socket that the hypervisor joins.',
       examples: ['vm1.sock'],
     },
     mode: {

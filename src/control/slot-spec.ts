@@ -22,6 +22,7 @@ import {
   formatSlot,
   parseMac,
   parseSlot,
+  transportFor,
 } from './nic-spec.js';
 
 /** For help texts and documentation. */
@@ -34,7 +35,13 @@ export interface SlotKey {
 }
 
 export const slotKeys: readonly SlotKey[] = [
-  { name: 'socket', value: 'PATH', summary: 'vhost-user socket that the hypervisor joins', required: true },
+  { name: 'socket', value: 'PATH', summary: 'socket that the hypervisor joins', required: true },
+  {
+    name: 'transport',
+    value: 'vhost-user|vfio-user',
+    summary: 'how the hypervisor reaches the device: as a virtio device, or as a whole PCI device (QEMU 10.1)',
+    default: 'vhost-user for virtio-net, vfio-user for e1000',
+  },
   {
     name: 'mode',
     value: 'server|client',
@@ -178,6 +185,9 @@ class SlotReader {
     switch (key) {
       case 'socket':
         spec.socket = this.#at(value, checkSocketPath);
+        break;
+      case 'transport':
+        spec.transport = this.#at(value, (text) => transportFor(spec.emulation ?? 'virtio-net', text));
         break;
       case 'mode':
         spec.mode = this.#at(value, checkMode);

@@ -36,6 +36,7 @@ export class FakeFabric implements FabricControl {
       },
       backendStatus: {},
       transport: {
+        kind: 'vhost-user',
         state: 'listening',
         peerPid: null,
         protocolFeatures: [],

@@ -4,7 +4,14 @@ import { test } from 'node:test';
 import fc from 'fast-check';
 import { type GuestNic, parseQemuVersion, qemuArgs, shellQuote, umlArgs } from '../../../src/cli/guest-args.js';
 
-const nic: GuestNic = { name: 'vm1', socket: '/run/vm1.sock', mode: 'server', mac: '02:00:00:00:00:01', mtu: null };
+const nic: GuestNic = {
+  name: 'vm1',
+  socket: '/run/vm1.sock',
+  mode: 'server',
+  transport: 'vhost-user',
+  mac: '02:00:00:00:00:01',
+  mtu: null,
+};
 const line = (over: object, options: object = {}) =>
   qemuArgs({ nics: [{ ...nic, ...over }], mem: '256M', version: { major: 11, minor: 1 }, ...options }).join(' ');
 

@@ -122,7 +122,7 @@ test('a refusal is a problem with code, value, rule and remedy', async () => {
       remedy: 'NICs: vm1.',
     });
     const refusals: [number, string, RegExp, string?][] = [
-      [400, JSON.stringify({ ...vm1, emulation: 'e1000' }), /emulation "e1000" is not virtio-net/],
+      [400, JSON.stringify({ ...vm1, emulation: 'e2000' }), /emulation "e2000" is not virtio-net or e1000/],
       [400, JSON.stringify({ ...vm1, scoket: 'a' }), /unknown key "scoket"; did you mean socket\?/],
       [400, JSON.stringify({ ...vm1, mtu: '1500' }), /mtu "1500" is not a whole number/],
       [400, JSON.stringify({ ...vm1, mac: '01:00:5e:00:00:01' }), /multicast/],

@@ -17,6 +17,7 @@ const switches: SwitchInfo[] = [
 async function running(): Promise<NicInfo> {
   const nic = await new FakeFabric().addNic({ backend: 'vale0:vm1', socket: '/run/vm1.sock' });
   nic.transport = {
+    kind: 'vhost-user',
     state: 'connected',
     peerPid: 7,
     protocolFeatures: ['CONFIG'],

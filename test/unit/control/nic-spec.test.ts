@@ -19,6 +19,7 @@ test('fills in every default', () => {
     mac: `00:a0:98:${createHash('md5').update('2-0-vm1').digest('hex').slice(0, 6).match(/../g)?.join(':')}`,
     mtu: null,
     strictMemory: false,
+    transport: 'vhost-user',
   });
 });
 

@@ -100,14 +100,21 @@ const refusals: Record<string, string[]> = {
     'emulation "virtio-nte" is not known',
     '  -s 2:0,virtio-nte,vale0:vm1,socket=s',
     '         ^~~~~~~~~~',
-    'Allowed: virtio-net.',
+    'Allowed: virtio-net, e1000.',
   ],
-  'says that e1000 is not there yet': [
-    '2:0,e1000,vale0:vm1,socket=s',
-    'emulation "e1000" is not there yet',
-    '  -s 2:0,e1000,vale0:vm1,socket=s',
-    '         ^~~~~',
-    'Allowed: virtio-net.',
+  "knows bhyve's and QEMU's other names of a device model": [
+    '2:0,e82545,vale0:vm1,socket=s',
+    'emulation "e82545" is not known; here it is e1000',
+    '  -s 2:0,e82545,vale0:vm1,socket=s',
+    '         ^~~~~~',
+    'Allowed: virtio-net, e1000.',
+  ],
+  'refuses a transport that does not carry the device model': [
+    '2:0,e1000,vale0:vm1,socket=s,transport=vhost-user',
+    'transport "vhost-user" carries virtio devices, and e1000 is none',
+    '  -s 2:0,e1000,vale0:vm1,socket=s,transport=vhost-user',
+    '                                            ^~~~~~~~~~',
+    'Leave transport out, or use transport=vfio-user; or use virtio-net.',
   ],
   'points at a slot out of range': [
     '32:0,virtio-net,vale0:vm1,socket=s',
@@ -135,7 +142,7 @@ const refusals: Record<string, string[]> = {
     'unknown key "mtuu"; did you mean mtu?',
     '  -s 2:0,virtio-net,vale0:vm1,socket=s,mtuu=1500',
     '                                       ^~~~',
-    'Keys of every NIC: socket, mode, name, mac, mtu, strict-memory; of vale: slots, ring-kib, table, age.',
+    'Keys of every NIC: socket, transport, mode, name, mac, mtu, strict-memory; of vale: slots, ring-kib, table, age.',
   ],
   'does not take a key for the backend': [
     '2:0,virtio-net,socket=s',
@@ -188,6 +195,7 @@ for (const [title, [text, ...lines]] of Object.entries(refusals))
 
 test('every key that is documented is understood', () => {
   const values: Record<string, string> = {
+    transport: 'vfio-user',
     socket: 's',
     mode: 'client',
     name: 'n',
