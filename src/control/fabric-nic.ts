@@ -1,15 +1,16 @@
 /** One NIC of a fabric: device model, transport, and its captures. */
 import type { Runtime } from '../engine/runtime.js';
-import { NetbeError } from '../errors.js';
+import { E1000 } from '../frontends/e1000/device.js';
 import type { NicFrontend } from '../frontends/nic-frontend.js';
-import { VirtioNet } from '../frontends/virtio-net/device.js';
+import type { PciFunction } from '../frontends/pci/pci-function.js';
+import { VirtioNet, type VirtioNetOptions } from '../frontends/virtio-net/device.js';
 import { VirtioPciFunction } from '../frontends/virtio-pci/function.js';
 import { CaptureBackend } from '../net-backends/capture.js';
 import { openBackend } from '../net-backends/registry.js';
 import type { Transport } from '../transports/socket-port.js';
 import { VfioUserTransport } from '../transports/vfio-user/server.js';
 import { VhostUserTransport } from '../transports/vhost-user/server.js';
-import type { DeviceInfo, NicInfo, TransportInfo } from './fabric-types.js';
+import type { DeviceInfo, Emulation, NicInfo, TransportInfo } from './fabric-types.js';
 import { parseMac, type ResolvedNic } from './nic-spec.js';
 
 /** Makes device model and transport; what it made is closed when a part of it fails. */
@@ -24,20 +25,27 @@ function build(runtime: Runtime, spec: ResolvedNic): { device: NicFrontend; tran
       openBackend(runtime, { device: backend, options: backendOptions }, onReceive, name),
   };
   const connection = { runtime, name, path: socket, mode, strictMemory };
-  if (spec.emulation === 'e1000')
-    throw new NetbeError(`${name}: this build has no e1000 device model`, {
-      code: 'ENOSYS',
-      kind: 'environment',
-      subject: name,
-    });
-  const virtio = new VirtioNet(options);
-  let device: NicFrontend = virtio;
+  let device: NicFrontend | undefined;
   try {
-    if (spec.transport === 'vhost-user')
+    if (spec.transport === 'vhost-user') {
+      const virtio = new VirtioNet(options);
+      device = virtio;
       return { device, transport: new VhostUserTransport({ ...connection, device: virtio }) };
-    const fn = new VirtioPciFunction(runtime, name, virtio);
+    }
+    const fn = pciFunction(spec.emulation, options);
     device = fn;
     return { device, transport: new VfioUserTransport({ ...connection, fn }) };
+  } catch (error) {
+    device?.close();
+    throw error;
+  }
+}
+
+function pciFunction(emulation: Emulation, options: VirtioNetOptions): PciFunction {
+  if (emulation === 'e1000') return new E1000(options);
+  const device = new VirtioNet(options);
+  try {
+    return new VirtioPciFunction(options.runtime, options.name, device);
   } catch (error) {
     device.close();
     throw error;

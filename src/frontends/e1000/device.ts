@@ -13,8 +13,9 @@ import type { BackendStatus, NetBackend, ReceiveCallback } from '../../net-backe
 import { formatMac } from '../../wire/ethernet.js';
 import * as F from '../../wire/virtio-features.js';
 import { sendOffloads } from '../../wire/vnet-header.js';
+import type { NicStatus } from '../nic-frontend.js';
 import { msiCapability, PciConfigSpace, powerManagementCapability } from '../pci/config-space.js';
-import type { AccessSize, PciBar, PciFunction, PciFunctionStatus, PciInterrupts } from '../pci/pci-function.js';
+import type { AccessSize, PciBar, PciFunction, PciInterrupts } from '../pci/pci-function.js';
 import { checkMac, checkMtu } from '../virtio-net/mac.js';
 import { C, counterNames } from './counters.js';
 import { Eeprom } from './eeprom.js';
@@ -227,7 +228,7 @@ export class E1000 implements PciFunction, Pollable {
     return this.#backend.status?.() ?? {};
   }
 
-  status(): PciFunctionStatus {
+  status(): NicStatus {
     const { words } = this.#registers;
     const queue = (ring: Receiver['ring'], base: number, enabled: boolean) => {
       const size = words[(base + 8) >> 2]! / 16;
