@@ -27,6 +27,8 @@ export interface RingSizes {
 export interface RingWatcher {
   /** slots [from, to) of a transmit ring are about to be sent */
   sent(kring: KRing, from: number, to: number): void;
+  /** slots [from, to) of a transmit ring have been sent, and are free again */
+  completed(kring: KRing, from: number, to: number): void;
   /** slots [from, to) of a receive ring have become the user's */
   received(kring: KRing, from: number, to: number): void;
   /** slots [from, to) of a receive ring are given back by the user */
@@ -139,8 +141,12 @@ export abstract class NetmapAdapter implements BufferHolder {
       return 0;
     }
     const slots = kring.distance(from, head);
-    if (slots > 0 && this.watcher !== undefined) this.watcher.sent(kring, from, head);
+    const { watcher } = this;
+    if (slots > 0 && watcher !== undefined) watcher.sent(kring, from, head);
     this.transmit(kring, head);
+    // the slot at tail has been sent too, and stays the fabric's
+    if (watcher !== undefined && kring.rtail !== kring.hwtail)
+      watcher.completed(kring, kring.next(kring.rtail), kring.next(kring.hwtail));
     kring.publish();
     return slots;
   }

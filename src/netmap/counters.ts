@@ -10,7 +10,7 @@ export const ringCounterNames = [
   'tx_drop_indirect',
   'tx_drop_not_attached',
   'ring_reinits',
-  'monitor_frames',
+  'monitor_slots',
   'monitor_drops',
 ] as const;
 

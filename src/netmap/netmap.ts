@@ -5,16 +5,19 @@
  *   vale0:p      a port of switch vale0, made when it is first opened and gone with its last user
  *   netmap:v0    the persistent port v0 (newif), attached to a switch or not
  *   …{ID  …}ID   the ends of a pipe in the memory of the port before the bracket
+ *   …/t /r /z    a monitor of any of these
  */
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { DEFAULT_SLOTS, MAX_RINGS, MAX_SLOTS, MIN_SLOTS } from './abi.js';
+import { NR_MONITOR_RX, NR_MONITOR_TX, NR_ZCOPY_MON } from './abi-register.js';
 import type { NetmapAdapter, RingSizes } from './adapter.js';
 import { Memories } from './memories.js';
+import { MonitorAdapter } from './monitor.js';
 import { PipeEnd } from './pipe.js';
 import { NetmapPort } from './port.js';
 import { type NetmapPortName, parsePortName } from './port-name.js';
-import { selectRings } from './selection.js';
+import { ringsToWatch, selectRings } from './selection.js';
 import { ValeAdapter } from './vale-adapter.js';
 
 export interface NetmapOpenOptions {
@@ -31,7 +34,7 @@ export interface NetmapOpenOptions {
 
 export interface NetmapPortInfo {
   name: string;
-  kind: 'vale' | 'pipe' | 'persistent';
+  kind: 'vale' | 'pipe' | 'monitor' | 'persistent';
   users: number;
   memId: number;
   /** switch that it is attached to, and its number there; '' and -1 */
@@ -45,6 +48,7 @@ export class Netmap {
   readonly #memories: Memories;
   /** by nr_name: "vale0:p", "v0", "vale0:p{1" */
   readonly #adapters = new Map<string, NetmapAdapter>();
+  #nextMonitor = 1;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -54,14 +58,19 @@ export class Netmap {
   /** Opens a port. Throws a usage error that says why not. */
   open(name: NetmapPortName | string, options: NetmapOpenOptions = {}): NetmapPort {
     const parsed = typeof name === 'string' ? this.parse(name) : name;
-    const adapter = parsed.pipe === undefined ? this.#baseAdapter(parsed, options) : this.#pipeEnd(parsed, options);
+    const monitors = (parsed.flags & (NR_MONITOR_TX | NR_MONITOR_RX)) !== 0;
+    const adapter = monitors ? this.#monitor(parsed, options) : this.#adapter(parsed, options);
     try {
-      const selection = selectRings(adapter, parsed);
+      const selection = monitors ? { tx: [], rx: adapter.rxKrings } : selectRings(adapter, parsed);
       return new NetmapPort(adapter, parsed.name, selection, { ...options, flags: parsed.flags });
     } catch (error) {
       adapter.usersChanged();
       throw error;
     }
+  }
+
+  #adapter(name: NetmapPortName, options: NetmapOpenOptions): NetmapAdapter {
+    return name.pipe === undefined ? this.#baseAdapter(name, options) : this.#pipeEnd(name, options);
   }
 
   /** Reads a port's name, knowing which ports there are. */
@@ -130,7 +139,7 @@ export class Netmap {
       const vale = adapter instanceof ValeAdapter ? adapter : undefined;
       return {
         name: adapter.name,
-        kind: vale === undefined ? 'pipe' : vale.persistent ? 'persistent' : 'vale',
+        kind: kindOf(adapter),
         users: adapter.users.size,
         memId: adapter.memory.id,
         switchName: vale?.switchName ?? '',
@@ -222,6 +231,33 @@ export class Netmap {
     }
   }
 
+  /** A monitor of the port that the name is about, which is made where there is none; each is a port of its own. */
+  #monitor(name: NetmapPortName, options: NetmapOpenOptions): NetmapAdapter {
+    const zeroCopy = (name.flags & NR_ZCOPY_MON) !== 0;
+    // @N of a copying monitor is about its own memory
+    const parent = this.#adapter(zeroCopy ? name : { ...name, memId: 0 }, options);
+    try {
+      const selection = ringsToWatch(parent, name);
+      const { txRings, rxRings, txSlots, rxSlots } = parent.sizes;
+      const slots = options.rxSlots ?? name.options.conf?.rxSlots ?? 0;
+      const sizes = {
+        ...sizesOf(name.name, { rxSlots: slots || Math.max(txSlots, rxSlots) }),
+        txRings: 0,
+        rxRings: Math.max(txRings, rxRings),
+      };
+      const monitorName = `${parent.name}/${monitorLetters(name.flags)}#${this.#nextMonitor++}`;
+      const memory = zeroCopy
+        ? parent.memory
+        : this.#memories.forPort(monitorName, name.memId, sizes, options.extraBufs ?? 0);
+      const adapter = new MonitorAdapter(this.#runtime, monitorName, memory, sizes, parent, selection, name.flags);
+      this.#register(monitorName, adapter);
+      return adapter;
+    } catch (error) {
+      parent.usersChanged();
+      throw error;
+    }
+  }
+
   /** A port that exists has its memory: asking for another is asking in vain. */
   #checkMemory(adapter: NetmapAdapter, { memId, text }: NetmapPortName): void {
     if (memId === 0 || memId === adapter.memory.id) return;
@@ -232,6 +268,17 @@ export class Netmap {
       remedy: 'Leave @N away, or close all users of the port first.',
     });
   }
+}
+
+function kindOf(adapter: NetmapAdapter): NetmapPortInfo['kind'] {
+  if (adapter instanceof PipeEnd) return 'pipe';
+  if (adapter instanceof MonitorAdapter) return 'monitor';
+  return adapter.persistent ? 'persistent' : 'vale';
+}
+
+function monitorLetters(flags: number): string {
+  const letter = (flag: number, char: string): string => ((flags & flag) !== 0 ? char : '');
+  return letter(NR_ZCOPY_MON, 'z') + letter(NR_MONITOR_TX, 't') + letter(NR_MONITOR_RX, 'r');
 }
 
 function confOf({ options }: NetmapPortName): Partial<NetmapOpenOptions> {

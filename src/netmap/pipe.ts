@@ -12,6 +12,7 @@
  */
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError } from '../errors.js';
+import { NR_TX } from './abi.js';
 import { NetmapAdapter, type RingSizes } from './adapter.js';
 import { R } from './counters.js';
 import { K_DROP_BAD, type KRing } from './kring.js';
@@ -71,6 +72,12 @@ export class PipeEnd extends NetmapAdapter {
     });
   }
 
+  /** Of slot k of a transmit ring and of its receive ring one has the buffer: that of the end which has the slot. */
+  override *buffers(): Iterable<number> {
+    for (const tx of this.txKrings) yield* buffersOf(tx, tx.hwcur, tx.next(tx.hwtail));
+    for (const rx of this.rxKrings) yield* buffersOf(rx, rx.hwcur, rx.peer?.hwcur ?? rx.hwcur);
+  }
+
   override usersChanged(): void {
     const peer = this.#peer;
     if (peer === undefined || this.inUse || peer.inUse) return;
@@ -104,4 +111,11 @@ export class PipeEnd extends NetmapAdapter {
     const bad = kring.takeCount(K_DROP_BAD);
     if (bad > 0) this.counters.values[counter]! += bad;
   }
+}
+
+/** Indexes in slots from `from` on, up to but without `to`; all slots where the two are the same in a transmit ring. */
+function* buffersOf({ ring, numSlots, dir }: KRing, from: number, to: number): Iterable<number> {
+  let count = to - from;
+  if (count < 0 || (count === 0 && dir === NR_TX)) count += numSlots;
+  for (let k = 0; k < count; k++) yield ring.bufIdx((from + k) % numSlots);
 }

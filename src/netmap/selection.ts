@@ -34,6 +34,14 @@ export function selectRings(adapter: NetmapAdapter, name: NetmapPortName): RingS
   return selection;
 }
 
+/** The rings of `adapter` that a monitor of that name watches. */
+export function ringsToWatch(adapter: NetmapAdapter, name: NetmapPortName): RingSelection {
+  const selection = ringsOfMode(adapter, name);
+  if (selection.tx.length + selection.rx.length === 0)
+    throw portNameError(name, 'mode', `${adapter.name} has no such rings`);
+  return selection;
+}
+
 function ringsOfMode(adapter: NetmapAdapter, name: NetmapPortName): RingSelection {
   const { txKrings, rxKrings, hostTxKrings, hostRxKrings } = adapter;
   switch (name.mode) {
