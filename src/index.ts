@@ -23,6 +23,7 @@ export type {
   SwitchTableEntry,
   TransportInfo,
 } from './control/fabric-types.js';
+export { type NmOpenOptions, nmOpen } from './control/nm-open.js';
 export type { CounterPage, CounterSet } from './engine/counters.js';
 export type { Mevent, MeventHandle } from './engine/mevent.js';
 export type { Pollable, PollLoop } from './engine/poll-loop.js';
@@ -43,3 +44,13 @@ export {
   type ReceiveCallback,
   type VnetHdrLen,
 } from './net-backends/net-backend.js';
+export {
+  NS_BUF_CHANGED,
+  NS_INDIRECT,
+  NS_MOREFRAG,
+  NS_NO_LEARN,
+  NS_REPORT,
+} from './netmap/abi.js';
+export type { NetmapClientPort } from './netmap/port-socket/client-port.js';
+export { POLLERR, POLLIN, POLLOUT, PortPoll } from './netmap/port-socket/poll.js';
+export { NetmapRing } from './netmap/ring.js';

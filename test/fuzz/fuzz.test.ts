@@ -2,11 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type FuzzTarget, failureText, fuzz } from './harness.js';
+import { makeTarget as portSocket } from './port-socket.js';
 import { makeTarget as vhostUserMessages } from './vhost-user-messages.js';
 import { makeTarget as virtqueue } from './virtqueue.js';
 import { race } from './virtqueue-race.js';
 
 const targets: readonly [string, () => FuzzTarget, number][] = [
+  ['port-socket', portSocket, 700],
   ['vhost-user-messages', vhostUserMessages, 1500],
   ['virtqueue', virtqueue, 700],
 ];
