@@ -14,6 +14,7 @@ import {
 } from '../netmap/abi-register.js';
 import { hostModes } from '../netmap/host/host-port.js';
 import { openHostRings } from '../netmap/host/host-rings.js';
+import { refuseSecondUser } from '../netmap/host/interface.js';
 import { type HostPortOptions, openHostPort } from '../netmap/host/open.js';
 import { netmapOf } from '../netmap/netmap.js';
 import { type NetmapPortName, type PortNamePart, parsePortName, portNameError } from '../netmap/port-name.js';
@@ -21,7 +22,7 @@ import { interfaceNames, netdevInfo } from '../sys/netdev.js';
 import { TUN_PATH } from '../sys/tun.js';
 import type { BackendNeeds, BackendOpen, BackendOption, NetBackend, NetBackendType } from './net-backend.js';
 import { NetmapIf } from './netmap/interface.js';
-import { openPortRings, refuseSecondUser } from './netmap/rings.js';
+import { openPortRings } from './netmap/rings.js';
 import { choiceOption, integerOption } from './options.js';
 
 const MODE: BackendOption = {
@@ -69,7 +70,7 @@ function open(request: BackendOpen): NetBackend {
   const interfaces = interfaceNames();
   const netmap = netmapOf(runtime);
   const name = parsePortName(device, (nrName) => interfaces.includes(nrName) || netmap.find(nrName) !== undefined);
-  refuseSecondUser(request);
+  refuseSecondUser(request.runtime, request.device);
   const isInterface = interfaces.includes(name.portName) && name.pipe === undefined;
   if (!isInterface && (name.pipe !== undefined || netmap.find(name.baseName) !== undefined))
     return openRings(request, name);

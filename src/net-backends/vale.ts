@@ -7,6 +7,7 @@
 import { usageError } from '../errors.js';
 import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
+import { refuseSecondUser } from '../netmap/host/interface.js';
 import { netmapOf } from '../netmap/netmap.js';
 import { parsePortName } from '../netmap/port-name.js';
 import type { ValePort } from '../netmap/vale/port.js';
@@ -20,7 +21,7 @@ import {
   type NetBackendType,
   type VnetHdrLen,
 } from './net-backend.js';
-import { openPortRings, refuseSecondUser } from './netmap/rings.js';
+import { openPortRings } from './netmap/rings.js';
 import { SOFTWARE_OFFLOADS } from './offload-features.js';
 import { integerOption } from './options.js';
 
@@ -146,7 +147,7 @@ function openRings(request: BackendOpen): NetBackend {
   const { runtime, device, options } = request;
   const netmap = netmapOf(runtime);
   const name = parsePortName(device, (nrName) => netmap.find(nrName) !== undefined);
-  refuseSecondUser(request);
+  refuseSecondUser(request.runtime, request.device);
   for (const { name: option } of [RING_KIB, TABLE, AGE])
     if (options.has(option))
       throw usageError(`${device}: ${option} is for a whole port of a switch`, device, `Leave ${option} out.`);

@@ -381,14 +381,3 @@ export function openPortRings(request: BackendOpen, name: NetmapPortName, { slot
   const slotOptions = slots === undefined ? {} : { txSlots: slots, rxSlots: slots };
   return new NetmapRings(request, name, { ...slotOptions, txRings: rings, rxRings: rings });
 }
-
-/** One fabric has a device open once: counters are kept under its name. */
-export function refuseSecondUser({ device, runtime }: BackendOpen): void {
-  if (!runtime.counters.directory().some(({ subject }) => subject === device)) return;
-  throw new NetbeError(`${device} is open already: it has one user`, {
-    code: 'EBUSY',
-    kind: 'usage',
-    subject: device,
-    remedy: 'To share it, join it to a switch: patch it to a port such as vale0:up.',
-  });
-}
