@@ -6,6 +6,7 @@
  * link within minStableAge seconds means a loop: the link it came in on is muted for loopTimeout seconds.
  * Goes with its last hook, unless persistent.
  */
+import type { Window } from '../../memory/window.js';
 import type { NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
 import type { NgHook } from '../hook.js';
@@ -40,7 +41,17 @@ const MAX_AGE = 0xffff;
 
 /** where a frame goes, when it is not the index of a link */
 const DROP = -1;
+/** unknown unicast */
 const FLOOD = -2;
+const FLOOD_MULTICAST = -3;
+const FLOOD_BROADCAST = -4;
+
+// what is remembered of the frame before in the burst
+const LAST_SRC_LO = 0;
+const LAST_SRC_HI = 1;
+const LAST_DST_LO = 2;
+const LAST_DST_HI = 3;
+const LAST_TO = 4;
 
 interface Link {
   readonly hook: NgHook;
@@ -65,14 +76,12 @@ class Bridge implements NgMethods {
   /** by index; the index of a link that has gone is used again */
   #links: (Link | undefined)[] = [];
   #linkCount = 0;
-  /** addresses of the frame in hand */
-  #dstLo = 0;
-  #dstHi = 0;
-  #srcLo = 0;
-  #srcHi = 0;
+  readonly #last = new Int32Array(5);
+  readonly #windows: readonly Window[];
 
   constructor(node: NgNode) {
     this.#node = node;
+    this.#windows = node.engine.runtime.windows.windows;
   }
 
   // ---- hooks ----
@@ -192,6 +201,7 @@ class Bridge implements NgMethods {
     const incoming = hook.data as Link;
     const now = this.#now();
     if (incoming.mutedUntil !== 0 && now >= incoming.mutedUntil) this.#unmute(incoming);
+    this.#forgetLast();
     // frames 0 to i all went to `only`: they need not be listed
     let only = FLOOD;
     let octets = 0;
@@ -220,8 +230,25 @@ class Bridge implements NgMethods {
       stats[at.recvRunts]!++;
       return DROP;
     }
-    this.#readAddresses(burst, i);
-    const srcLo = this.#srcLo;
+    // read once: the sender may change it meanwhile
+    const { u16, u8 } = this.#windows[burst.win[i]!]!;
+    const off = burst.off[i]!;
+    let dstLo: number;
+    let dstHi: number;
+    let srcLo: number;
+    let srcHi: number;
+    if ((off & 1) === 0) {
+      const w = off >>> 1;
+      dstLo = u16[w]! | (u16[w + 1]! << 16);
+      dstHi = u16[w + 2]!;
+      srcLo = u16[w + 3]! | (u16[w + 4]! << 16);
+      srcHi = u16[w + 5]!;
+    } else {
+      dstLo = word(u8, off) | (word(u8, off + 2) << 16);
+      dstHi = word(u8, off + 4);
+      srcLo = word(u8, off + 6) | (word(u8, off + 8) << 16);
+      srcHi = word(u8, off + 10);
+    }
     if ((srcLo & 1) !== 0) {
       stats[at.recvInvalid]!++;
       return DROP;
@@ -232,46 +259,62 @@ class Bridge implements NgMethods {
     }
     stats[at.recvPackets]!++;
     stats[at.recvOctets]! += len;
-    const table = this.#table;
-    const { maxStaleness } = this.#config;
-    const host = table.find(this.#srcHi, srcLo, now, maxStaleness);
-    if (host >= 0 && table.linkOf(host) === incoming.index) table.heard(host, now);
-    else if ((host >= 0 || incoming.learnMac) && !this.#put(this.#srcHi, srcLo, incoming, now)) {
+    const last = this.#last;
+    // most bursts are of few flows: the pair of the frame before needs no looking up
+    if (
+      srcLo === last[LAST_SRC_LO] &&
+      srcHi === last[LAST_SRC_HI] &&
+      dstLo === last[LAST_DST_LO] &&
+      dstHi === last[LAST_DST_HI]
+    )
+      return last[LAST_TO]!;
+    if (!this.#hear(srcHi, srcLo, incoming, now)) {
       stats[at.loopDrops]!++;
       return DROP;
     }
-    const dstLo = this.#dstLo;
-    if ((dstLo & 1) !== 0) {
-      stats[dstLo === -1 && this.#dstHi === 0xffff ? at.recvBroadcast : at.recvMulticast]!++;
-      return FLOOD;
-    }
-    const destination = table.find(this.#dstHi, dstLo, now, maxStaleness);
-    if (destination >= 0) {
-      const to = table.linkOf(destination);
-      return to === incoming.index ? DROP : to;
-    }
-    stats[at.recvUnknown]!++;
-    return FLOOD;
+    const to = this.#lookUp(dstHi, dstLo, incoming, now);
+    if (to === FLOOD) return this.#countFlood(dstHi, dstLo, stats);
+    last[LAST_SRC_LO] = srcLo;
+    last[LAST_SRC_HI] = srcHi;
+    last[LAST_DST_LO] = dstLo;
+    last[LAST_DST_HI] = dstHi;
+    last[LAST_TO] = to;
+    return to;
   }
 
-  /** Reads both addresses of frame `i`, once. */
-  #readAddresses(burst: NgBurst, i: number): void {
-    const window = this.#node.engine.runtime.windows.windows[burst.win[i]!]!;
-    const off = burst.off[i]!;
-    if ((off & 1) === 0) {
-      const { u16 } = window;
-      const w = off >>> 1;
-      this.#dstLo = u16[w]! | (u16[w + 1]! << 16);
-      this.#dstHi = u16[w + 2]!;
-      this.#srcLo = u16[w + 3]! | (u16[w + 4]! << 16);
-      this.#srcHi = u16[w + 5]!;
-      return;
+  #forgetLast(): void {
+    // no address has such a part
+    this.#last[LAST_SRC_HI] = -1;
+  }
+
+  /** Learns the source of a frame, or finds that it is where it was. False if it jumps: a loop. */
+  #hear(hi: number, lo: number, incoming: Link, now: number): boolean {
+    const table = this.#table;
+    const host = table.find(hi, lo, now, this.#config.maxStaleness);
+    if (host >= 0 && table.linkOf(host) === incoming.index) {
+      table.heard(host, now);
+      return true;
     }
-    const { u8 } = window;
-    this.#dstLo = u8[off]! | (u8[off + 1]! << 8) | (u8[off + 2]! << 16) | (u8[off + 3]! << 24);
-    this.#dstHi = u8[off + 4]! | (u8[off + 5]! << 8);
-    this.#srcLo = u8[off + 6]! | (u8[off + 7]! << 8) | (u8[off + 8]! << 16) | (u8[off + 9]! << 24);
-    this.#srcHi = u8[off + 10]! | (u8[off + 11]! << 8);
+    this.#forgetLast();
+    return (host < 0 && !incoming.learnMac) || this.#put(hi, lo, incoming, now);
+  }
+
+  #lookUp(hi: number, lo: number, incoming: Link, now: number): number {
+    if ((lo & 1) !== 0) return FLOOD;
+    const host = this.#table.find(hi, lo, now, this.#config.maxStaleness);
+    if (host < 0) return FLOOD;
+    const to = this.#table.linkOf(host);
+    return to === incoming.index ? DROP : to;
+  }
+
+  #countFlood(dstHi: number, dstLo: number, stats: Float64Array): number {
+    if ((dstLo & 1) === 0) {
+      stats[at.recvUnknown]!++;
+      return FLOOD;
+    }
+    const broadcast = dstLo === -1 && dstHi === 0xffff;
+    stats[broadcast ? at.recvBroadcast : at.recvMulticast]!++;
+    return broadcast ? FLOOD_BROADCAST : FLOOD_MULTICAST;
   }
 
   /** Notes that a host is on a link. False if it was on another one too recently: then `link` is muted. */
@@ -316,15 +359,13 @@ class Bridge implements NgMethods {
       link.outOctets += len;
       return;
     }
-    const many = (this.#dstLo & 1) !== 0;
-    const broadcast = this.#dstLo === -1 && this.#dstHi === 0xffff;
     const links = this.#links;
     for (let k = 0; k < links.length; k++) {
       const link = links[k];
-      if (link === undefined || link === incoming || !(many || link.sendUnknown)) continue;
+      if (link === undefined || link === incoming || (to === FLOOD && !link.sendUnknown)) continue;
       link.out.pushFrom(burst, i);
       link.outOctets += len;
-      if (many) link.stats[broadcast ? at.xmitBroadcasts : at.xmitMulticasts]!++;
+      if (to !== FLOOD) link.stats[to === FLOOD_BROADCAST ? at.xmitBroadcasts : at.xmitMulticasts]!++;
     }
   }
 
@@ -357,6 +398,10 @@ class Bridge implements NgMethods {
   #now(): number {
     return this.#node.engine.clock();
   }
+}
+
+function word(u8: Uint8Array, off: number): number {
+  return u8[off]! | (u8[off + 1]! << 8);
 }
 
 export const bridgeType: NgType = {

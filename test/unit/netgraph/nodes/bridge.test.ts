@@ -59,6 +59,16 @@ describe('bridge forwards', () => {
     ]);
   });
 
+  test('a host that moves within a burst at once', () => {
+    using lab = new GraphLab();
+    const probe = bridge(lab, 'link0', 'link1');
+    probe.send('link1', frame(BROADCAST, B));
+    lab.nowSec += 1;
+    probe.take();
+    probe.send('link0', frame(B, A), frame(BROADCAST, B), frame(B, A));
+    assert.deepEqual(probe.counts(), { link1: 2 });
+  });
+
   test('nothing back to where it came from', () => {
     using lab = new GraphLab();
     const probe = bridge(lab, 'link0', 'link1');
