@@ -29,7 +29,7 @@ export interface RingWatcher {
   sent(kring: KRing, from: number, to: number): void;
   /** slots [from, to) of a transmit ring have been sent, and are free again */
   completed(kring: KRing, from: number, to: number): void;
-  /** slots [from, to) of a receive ring have become the user's */
+  /** slots [from, to) of a receive ring have been filled */
   received(kring: KRing, from: number, to: number): void;
   /** slots [from, to) of a receive ring are given back by the user */
   released(kring: KRing, from: number, to: number): void;
@@ -49,7 +49,7 @@ export abstract class NetmapAdapter implements BufferHolder {
   readonly users = new Set<NetmapPort>();
   /** pipes and monitors that live on this port's memory and keep it */
   dependants = 0;
-  watcher: RingWatcher | undefined;
+  #watcher: RingWatcher | undefined;
   /** the adapter is gone */
   onClose: (() => void) | undefined;
   protected closed = false;
@@ -141,7 +141,7 @@ export abstract class NetmapAdapter implements BufferHolder {
       return 0;
     }
     const slots = kring.distance(from, head);
-    const { watcher } = this;
+    const watcher = this.#watcher;
     if (slots > 0 && watcher !== undefined) watcher.sent(kring, from, head);
     this.transmit(kring, head);
     // the slot at tail has been sent too, and stays the fabric's
@@ -158,14 +158,32 @@ export abstract class NetmapAdapter implements BufferHolder {
       this.#reinit(kring);
       return 0;
     }
-    const { watcher } = this;
-    const { rtail } = kring;
+    const watcher = this.#watcher;
     if (watcher !== undefined && head !== kring.hwcur) watcher.released(kring, kring.hwcur, head);
     this.release(kring, head);
-    const { hwtail } = kring;
-    if (watcher !== undefined && hwtail !== rtail) watcher.received(kring, rtail, hwtail);
+    if (watcher !== undefined) this.#watchArrivals(watcher);
     kring.publish();
-    return kring.distance(head, hwtail);
+    return kring.distance(head, kring.hwtail);
+  }
+
+  /** Who sees the frames of the rings from now on; undefined: nobody. */
+  get watcher(): RingWatcher | undefined {
+    return this.#watcher;
+  }
+
+  set watcher(watcher: RingWatcher | undefined) {
+    this.#watcher = watcher;
+    for (const kring of this.rxKrings) kring.watchedTail = kring.hwtail;
+  }
+
+  /** Shows frames as they come: nobody waits for the port's own user to look. */
+  #watchArrivals(watcher: RingWatcher): void {
+    for (const kring of this.rxKrings) {
+      const { watchedTail, hwtail } = kring;
+      if (watchedTail === hwtail) continue;
+      kring.watchedTail = hwtail;
+      watcher.received(kring, watchedTail, hwtail);
+    }
   }
 
   #reinit(kring: KRing): void {
@@ -186,6 +204,7 @@ export abstract class NetmapAdapter implements BufferHolder {
 
   /** Frames have come, or slots for sending. */
   protected wake(): void {
+    if (this.#watcher !== undefined) this.#watchArrivals(this.#watcher);
     for (const user of this.users) user.wake();
   }
 

@@ -107,6 +107,8 @@ export class KRing {
   rhead = 0;
   rcur = 0;
   rtail = 0;
+  /** of a receive ring: hwtail when monitors last looked */
+  watchedTail = 0;
   readonly #memory: NetmapMemory;
   readonly #words: Uint32Array;
   readonly #word: number;
@@ -292,6 +294,7 @@ export class KRing {
       if (!this.#memory.isBuf(this.ring.bufIdx(i))) this.ring.setBufIdx(i, this.#memory.allocBuf());
     this.hwcur = 0;
     this.hwtail = this.dir === NR_RX ? 0 : this.numSlots - 1;
+    this.watchedTail = 0;
     this.rhead = 0;
     this.rcur = 0;
     this.ring.head = 0;

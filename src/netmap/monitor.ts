@@ -2,7 +2,7 @@
  * Monitors (netmap_monitor.c): ports that see what passes through the rings of another one.
  *
  * A copying monitor gets a copy of each slot: of what the port sends when it sends it, of what it receives when
- * that is shown to its user. A zero-copy monitor (NR_ZCOPY_MON) gets the buffers themselves, in the port's
+ * it comes, whether its user looks or not. A zero-copy monitor (NR_ZCOPY_MON) gets the buffers themselves, in the port's
  * memory, when the port is done with them: a sent one when it is free again, a received one when the user has
  * given it back; the port's slot gets the monitor's empty buffer (NS_BUF_CHANGED). A second zero-copy monitor
  * gets them when the first is done with them, and so on.
