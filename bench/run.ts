@@ -10,6 +10,8 @@ import { exitStatus, NetbeError, usageError } from '../src/errors.js';
 import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
 import { netmapIf } from './netmap-if.js';
+import { netmapPipe } from './netmap-pipe.js';
+import { netmapVale } from './netmap-vale.js';
 import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { switchForward } from './switch-forward.js';
@@ -26,6 +28,8 @@ const benches: readonly Bench[] = [
   tap,
   tapForward,
   netmapIf,
+  netmapVale,
+  netmapPipe,
 ];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]
