@@ -163,10 +163,11 @@ static void vale_txsync(uint32_t port)
 static void pipe_txsync(void)
 {
 	struct ring *r = tx[0], *to = rx[1];
-	uint32_t head = r->head, at = r->hwcur;
+	uint32_t head = r->head, at = r->hwcur, i = to->hwtail;
 
-	while (at != head && next(to->hwtail) != to->hwcur) {
-		struct slot *s = &r->slots[at], *d = &to->slots[to->hwtail];
+	/* what has come is shown when its last slot has */
+	while (at != head && next(i) != to->hwcur) {
+		struct slot *s = &r->slots[at], *d = &to->slots[i];
 		struct slot t = *s;
 
 		if (!valid(r, s)) {
@@ -174,16 +175,19 @@ static void pipe_txsync(void)
 			break;
 		}
 		s->buf_idx = d->buf_idx;
-		s->flags = NS_BUF_CHANGED;
+		s->flags |= NS_BUF_CHANGED;
 		d->buf_idx = t.buf_idx;
 		d->len = t.len;
 		d->flags = (uint16_t)(t.flags | NS_BUF_CHANGED);
 		d->ptr = t.ptr;
-		to->hwtail = next(to->hwtail);
+		i = next(i);
 		at = next(at);
+		if (!(t.flags & NS_MOREFRAG)) {
+			to->hwtail = i;
+			r->hwcur = at;
+		}
 	}
-	r->hwcur = at;
-	r->tail = r->hwtail = (at + SLOTS - 1) % SLOTS;
+	r->tail = r->hwtail = (r->hwcur + SLOTS - 1) % SLOTS;
 }
 
 static void rxsync(struct ring *r)
