@@ -41,7 +41,9 @@ const A_KRINGS = 64;
 const NS_BUF_CHANGED = 0x01;
 const NS_REPORT = 0x02;
 const NS_MOREFRAG = 0x20;
-const MAX_FRAGS = 64;
+const MAX_FRAGS: u32 = 64;
+/** the longest frame, and its header */
+const MAX_CHAIN_BYTES: u64 = 65536 + 64;
 const SLOT_SHIFT = 4;
 const SLOT_LEN = 4;
 const SLOT_FLAGS = 6;
@@ -119,6 +121,12 @@ export function pipeRelease(rx: u32, tx: u32, head: u32): void {
 const P_ADAPTERS = 4608;
 const P_FILLED_COUNT = 5632;
 const P_FILLED = 5636;
+/** the ports that are attached: their number, then a byte each */
+const P_PRESENT_COUNT = 5896;
+const P_PRESENT = 5900;
+/** frames that were flooded since their counts were taken */
+const P_FLOODED_UNKNOWN = 6160;
+const P_FLOODED_MULTICAST = 6164;
 
 /** Notes that frames were put into the rings of port `to`. */
 // @ts-ignore: decorator
@@ -132,11 +140,58 @@ function noteFilled(adapter: u32, ports: u32, to: u32): void {
   }
 }
 
+/** The receive ring of an adapter for frames of ring `ringId`. */
+// @ts-ignore: decorator
+@inline
+function rxRing(adapter: u32, ringId: u32): u32 {
+  const rings = load<u32>(adapter + A_RX_RINGS);
+  return adapter + A_KRINGS + ((ringId < rings ? ringId : ringId % rings) << K_SHIFT);
+}
+
+/** Whether a frame can go straight into the rings of an adapter: into one slot, or from several into several. */
+// @ts-ignore: decorator
+@inline
+function fits(adapter: u32, rx: u32, len: u32, hdrLen: u32, chained: bool): bool {
+  if (adapter == 0 || load<u32>(adapter + A_OPEN) == 0) return false;
+  const rxHdrLen = load<u32>(adapter + A_HDR_LEN);
+  return chained ? rxHdrLen == hdrLen : len - hdrLen + rxHdrLen <= load<u32>(rx + K_BUF_SIZE);
+}
+
+/** Copies a frame into the next slot of a receive ring, behind a header of zeros; drops it where there is no room. */
+// @ts-ignore: decorator
+@inline
+function put(rx: u32, rxHdrLen: u32, frame: u32, len: u32): void {
+  const tail = load<u32>(rx + K_HWTAIL);
+  const next = tail + 1 == load<u32>(rx + K_NUM_SLOTS) ? 0 : tail + 1;
+  if (next == load<u32>(rx + K_HWCUR)) {
+    store<u32>(rx + K_DROP_FULL, load<u32>(rx + K_DROP_FULL) + 1);
+    return;
+  }
+  const slot = load<u32>(rx + K_SLOTS) + (tail << SLOT_SHIFT);
+  const idx = load<u32>(slot);
+  if (!isBuf(idx, load<u32>(rx + K_BUF_TOTAL))) {
+    store<u32>(rx + K_DROP_BAD, load<u32>(rx + K_DROP_BAD) + 1);
+    return;
+  }
+  const buf = load<u32>(rx + K_BUFS) + idx * load<u32>(rx + K_BUF_SIZE);
+  if (rxHdrLen != 0) {
+    store<u64>(buf, 0);
+    if (rxHdrLen == 12) store<u32>(buf + 8, 0);
+    else store<u16>(buf + 8, 0);
+  }
+  copyFrame(buf + rxHdrLen, frame, len);
+  // one fragment
+  store<u32>(slot + SLOT_LEN, (len + rxHdrLen) | (1 << 24));
+  store<u32>(rx + K_HWTAIL, next);
+  store<u32>(rx + K_FRAMES, load<u32>(rx + K_FRAMES) + 1);
+}
+
 /**
  * Forwards frames of a transmit ring, from slot `at` up to `head`, as far as they are plain: no offload in a
- * header of `hdrLen` bytes, from an address known at port `source`, to one known at another port that has
- * rings, of whose ring `ringId` (modulo their number) each gets the next slots. A ring without room drops,
- * and counts. Returns the slot of the first frame that is not plain, or `head`.
+ * header of `hdrLen` bytes, from an address known at port `source`, to ports that have rings. One to a known
+ * address goes to that port, to its ring `ringId` (modulo their number); others to the first ring of every
+ * other port. A ring without room drops, and counts. Returns the slot of the first frame that is not plain,
+ * or `head`.
  */
 export function valeSend(
   tx: u32,
@@ -170,7 +225,7 @@ export function valeSend(
     if (hdrLen != 0 && (load<u16>(data) & 0xff01) != 0) break;
     const dst = load<u64>(data + hdrLen) & MAC_BITS;
     const src = load<u64>(data + hdrLen + 4) >> 16;
-    if (((dst | src) & 1) != 0) break;
+    if ((src & 1) != 0) break;
 
     let entry = table + load<u32>(port + P_SOURCE_HINT) * T_BYTES;
     if (!matches(entry, src)) {
@@ -181,137 +236,168 @@ export function valeSend(
     if (load<u32>(entry + T_PORT) != source) break;
     store<u32>(entry + T_SEEN, now);
 
-    entry = table + load<u32>(port + P_DESTINATION_HINT) * T_BYTES;
-    if (!matches(entry, dst)) {
-      entry = search(table, bucketMask, dst);
-      if (entry == 0) break;
-      store<u32>(port + P_DESTINATION_HINT, (entry - table) / T_BYTES);
+    let to: u32 = NO_PORT;
+    if ((dst & 1) == 0) {
+      entry = table + load<u32>(port + P_DESTINATION_HINT) * T_BYTES;
+      if (!matches(entry, dst)) {
+        entry = search(table, bucketMask, dst);
+        if (entry != 0) store<u32>(port + P_DESTINATION_HINT, (entry - table) / T_BYTES);
+      }
+      if (entry != 0 && now - load<u32>(entry + T_SEEN) <= maxAge) to = load<u32>(entry + T_PORT);
+      if (to == source) break;
     }
-    const to = load<u32>(entry + T_PORT);
-    if (to == NO_PORT || to == source || now - load<u32>(entry + T_SEEN) > maxAge) break;
-    const adapter = load<u32>(ports + P_ADAPTERS + (to << 2));
-    if (adapter == 0 || load<u32>(adapter + A_OPEN) == 0) break;
-    const rings = load<u32>(adapter + A_RX_RINGS);
-    const rx = adapter + A_KRINGS + ((ringId < rings ? ringId : ringId % rings) << K_SHIFT);
-    const rxHdrLen = load<u32>(adapter + A_HDR_LEN);
-
+    let n: u32 = 1;
+    let bytes = len;
     if ((flags & NS_MOREFRAG) != 0) {
-      // slot by slot; where the receiver's would be others, the frame is for the slow way
-      if (rxHdrLen != hdrLen || load<u32>(rx + K_BUF_SIZE) < size) break;
-      const next = sendChain(tx, at, head, rx, hdrLen);
-      if (next == at) break;
-      at = next;
-      frames++;
-      noteFilled(adapter, ports, to);
-      continue;
+      const chain = measureChain(tx, at, head);
+      n = <u32>(chain >> 32);
+      bytes = <u32>chain;
+      if (n == 0) break;
     }
-
-    const rxLen = len - hdrLen + rxHdrLen;
-    const rxSize = load<u32>(rx + K_BUF_SIZE);
-    if (rxLen > rxSize) break;
-    if (flags != 0) store<u16>(slot + SLOT_FLAGS, 0);
-    at = at + 1 == end ? 0 : at + 1;
+    if (to == NO_PORT) {
+      if (!canFlood(source, len, hdrLen, n > 1, ports)) break;
+      flood(tx, at, n, source, data, bytes, hdrLen, ports);
+      const counter = ports + ((dst & 1) != 0 ? P_FLOODED_MULTICAST : P_FLOODED_UNKNOWN);
+      store<u32>(counter, load<u32>(counter) + 1);
+    } else {
+      const adapter = load<u32>(ports + P_ADAPTERS + (to << 2));
+      if (adapter == 0) break;
+      const rx = rxRing(adapter, ringId);
+      if (!fits(adapter, rx, len, hdrLen, n > 1)) break;
+      if (n > 1) putChain(rx, tx, at, bytes, hdrLen);
+      else put(rx, load<u32>(adapter + A_HDR_LEN), data + hdrLen, len - hdrLen);
+      noteFilled(adapter, ports, to);
+    }
+    if (n > 1) clearFlags(tx, at, n);
+    else if (flags != 0) store<u16>(slot + SLOT_FLAGS, 0);
+    at += n;
+    if (at >= end) at -= end;
     frames++;
-
-    const tail = load<u32>(rx + K_HWTAIL);
-    const next = tail + 1 == load<u32>(rx + K_NUM_SLOTS) ? 0 : tail + 1;
-    if (next == load<u32>(rx + K_HWCUR)) {
-      store<u32>(rx + K_DROP_FULL, load<u32>(rx + K_DROP_FULL) + 1);
-      noteFilled(adapter, ports, to);
-      continue;
-    }
-    const rxSlot = load<u32>(rx + K_SLOTS) + (tail << SLOT_SHIFT);
-    const idx = load<u32>(rxSlot);
-    if (!isBuf(idx, load<u32>(rx + K_BUF_TOTAL))) {
-      store<u32>(rx + K_DROP_BAD, load<u32>(rx + K_DROP_BAD) + 1);
-      noteFilled(adapter, ports, to);
-      continue;
-    }
-    const buf = load<u32>(rx + K_BUFS) + idx * rxSize;
-    if (rxHdrLen != 0) {
-      store<u64>(buf, 0);
-      if (rxHdrLen == 12) store<u32>(buf + 8, 0);
-      else store<u16>(buf + 8, 0);
-    }
-    copyFrame(buf + rxHdrLen, data + hdrLen, len - hdrLen);
-    // one fragment
-    store<u32>(rxSlot + SLOT_LEN, rxLen | (1 << 24));
-    store<u32>(rx + K_HWTAIL, next);
-    store<u32>(rx + K_FRAMES, load<u32>(rx + K_FRAMES) + 1);
-    noteFilled(adapter, ports, to);
   }
   store<u32>(tx + K_FRAMES, load<u32>(tx + K_FRAMES) + frames);
   return at;
 }
 
+/** Whether all other ports have rings into which a frame can go straight: see fits(). */
+function canFlood(source: u32, len: u32, hdrLen: u32, chained: bool, ports: u32): bool {
+  const count = load<u32>(ports + P_PRESENT_COUNT);
+  for (let k: u32 = 0; k < count; k++) {
+    const to = <u32>load<u8>(ports + P_PRESENT + k);
+    const adapter = load<u32>(ports + P_ADAPTERS + (to << 2));
+    if (to != source && !fits(adapter, adapter + A_KRINGS, len, hdrLen, chained)) return false;
+  }
+  return true;
+}
+
+/** Puts a frame, whose `n` slots begin at `at`, into the first ring of every other port. */
+function flood(tx: u32, at: u32, n: u32, source: u32, data: u32, bytes: u32, hdrLen: u32, ports: u32): void {
+  const count = load<u32>(ports + P_PRESENT_COUNT);
+  for (let k: u32 = 0; k < count; k++) {
+    const to = <u32>load<u8>(ports + P_PRESENT + k);
+    if (to == source) continue;
+    const adapter = load<u32>(ports + P_ADAPTERS + (to << 2));
+    const rx = adapter + A_KRINGS;
+    if (n > 1) putChain(rx, tx, at, bytes, hdrLen);
+    else put(rx, load<u32>(adapter + A_HDR_LEN), data + hdrLen, bytes - hdrLen);
+    noteFilled(adapter, ports, to);
+  }
+}
+
 /**
- * Copies a frame of several slots, which begins at `at` and is known to be plain, into as many slots of a
- * receive ring whose buffers are no smaller. Returns the slot behind it; `at` if it is not finished before
- * `head`, or has a slot that is for the slow way.
+ * Slots (upper half) and bytes (lower half) of the frame of several slots that begins at `at`; 0 if it is not
+ * finished before `head`, or has something that is for the slow way.
  */
-function sendChain(tx: u32, at: u32, head: u32, rx: u32, hdrLen: u32): u32 {
-  const end = load<u32>(tx + K_NUM_SLOTS);
+function measureChain(tx: u32, at: u32, head: u32): u64 {
   const slots = load<u32>(tx + K_SLOTS);
-  const bufs = load<u32>(tx + K_BUFS);
+  const end = load<u32>(tx + K_NUM_SLOTS);
   const size = load<u32>(tx + K_BUF_SIZE);
   const total = load<u32>(tx + K_BUF_TOTAL);
-  const rxEnd = load<u32>(rx + K_NUM_SLOTS);
-  const rxSlots = load<u32>(rx + K_SLOTS);
-  const rxBufs = load<u32>(rx + K_BUFS);
-  const rxSize = load<u32>(rx + K_BUF_SIZE);
-  const rxTotal = load<u32>(rx + K_BUF_TOTAL);
-  const hwcur = load<u32>(rx + K_HWCUR);
-  const first = load<u32>(rx + K_HWTAIL);
-  let tail = first;
-  let n: u32 = 0;
-  let bytes: u32 = 0;
-  // 0: all is well; else the word of the drop to count
-  let drop: u32 = 0;
-  let next = at;
-  let firstBuf: u32 = 0;
-  for (;;) {
-    if (next == head || n == MAX_FRAGS) return at;
-    const word = load<u64>(slots + (next << SLOT_SHIFT));
+  let bytes: u64 = 0;
+  for (let n: u64 = 1; n <= <u64>MAX_FRAGS && at != head; n++) {
+    const word = load<u64>(slots + (at << SLOT_SHIFT));
     const len = <u32>(word >> 32) & 0xffff;
     const flags = <u32>(word >> 48);
-    // as its first slot was read before, and may have changed since, it is checked again
-    if ((flags & ~(NS_BUF_CHANGED | NS_REPORT | NS_MOREFRAG)) != 0) return at;
-    if (!isBuf(<u32>word, total) || len > size) return at;
+    if ((flags & ~(NS_BUF_CHANGED | NS_REPORT | NS_MOREFRAG)) != 0) return 0;
+    if (!isBuf(<u32>word, total) || len > size || len == 0) return 0;
     bytes += len;
-    if (bytes > 65536 + 64) return at;
-    n++;
-    next = next + 1 == end ? 0 : next + 1;
-    if (drop == 0) {
-      const rxNext = tail + 1 == rxEnd ? 0 : tail + 1;
-      const rxSlot = rxSlots + (tail << SLOT_SHIFT);
-      const idx = load<u32>(rxSlot);
-      if (rxNext == hwcur) drop = K_DROP_FULL;
-      else if (!isBuf(idx, rxTotal)) drop = K_DROP_BAD;
-      else {
-        if (n == 1) firstBuf = rxBufs + idx * rxSize;
-        copyFrame(rxBufs + idx * rxSize, bufs + <u32>word * size, len);
-        store<u32>(rxSlot + SLOT_LEN, len | ((flags & NS_MOREFRAG) << 16));
-        tail = rxNext;
-      }
-    }
-    if ((flags & NS_MOREFRAG) == 0) break;
+    if (bytes > MAX_CHAIN_BYTES) return 0;
+    if ((flags & NS_MOREFRAG) == 0) return (n << 32) | bytes;
+    at = at + 1 == end ? 0 : at + 1;
   }
-  for (let i = at; i != next; i = i + 1 == end ? 0 : i + 1) {
-    const flagsAt = slots + (i << SLOT_SHIFT) + SLOT_FLAGS;
+  return 0;
+}
+
+/** The flags that ask for something, of `n` slots from `at` on, are cleared: it is done. */
+function clearFlags(tx: u32, at: u32, n: u32): void {
+  const slots = load<u32>(tx + K_SLOTS);
+  const end = load<u32>(tx + K_NUM_SLOTS);
+  for (; n > 0; n--) {
+    const flagsAt = slots + (at << SLOT_SHIFT) + SLOT_FLAGS;
     const flags = load<u16>(flagsAt);
     if (flags & (NS_BUF_CHANGED | NS_REPORT)) store<u16>(flagsAt, flags & ~(NS_BUF_CHANGED | NS_REPORT));
+    at = at + 1 == end ? 0 : at + 1;
   }
-  if (drop != 0) {
-    store<u32>(rx + drop, load<u32>(rx + drop) + 1);
-    return next;
+}
+
+/**
+ * Copies the frame of `bytes` bytes, header included, that begins at slot `from` of a transmit ring into as
+ * few slots of a receive ring as it takes, behind a header of zeros. What the slots of both rings say is
+ * read again here: they may have changed since the frame was measured, and whatever they say now, no more
+ * than that many bytes are read and written, all of them in buffers.
+ */
+function putChain(rx: u32, tx: u32, from: u32, bytes: u32, hdrLen: u32): void {
+  const rxEnd = load<u32>(rx + K_NUM_SLOTS);
+  const rxSize = load<u32>(rx + K_BUF_SIZE);
+  const rxSlots = load<u32>(rx + K_SLOTS);
+  const first = load<u32>(rx + K_HWTAIL);
+  const hwcur = load<u32>(rx + K_HWCUR);
+  const used = first >= hwcur ? first - hwcur : first + rxEnd - hwcur;
+  const n = (bytes + rxSize - 1) / rxSize;
+  if (n > MAX_FRAGS || used + n >= rxEnd) {
+    store<u32>(rx + K_DROP_FULL, load<u32>(rx + K_DROP_FULL) + 1);
+    return;
   }
-  // the header was looked at before it was copied: what is delivered is what was seen
-  if (hdrLen != 0) memory.fill(firstBuf, 0, hdrLen);
-  // each slot of a received frame says how many they are
-  for (let i = first; i != tail; i = i + 1 == rxEnd ? 0 : i + 1) {
-    store<u8>(rxSlots + (i << SLOT_SHIFT) + SLOT_FLAGS + 1, <u8>n);
+  const end = load<u32>(tx + K_NUM_SLOTS);
+  const size = load<u32>(tx + K_BUF_SIZE);
+  let src: u32 = 0;
+  let srcLeft: u32 = 0;
+  let left = bytes;
+  let tail = first;
+  let header: u32 = 0;
+  for (let k = n; k > 0; k--) {
+    const slot = rxSlots + (tail << SLOT_SHIFT);
+    const idx = load<u32>(slot);
+    if (!isBuf(idx, load<u32>(rx + K_BUF_TOTAL))) {
+      store<u32>(rx + K_DROP_BAD, load<u32>(rx + K_DROP_BAD) + 1);
+      return;
+    }
+    let dst = load<u32>(rx + K_BUFS) + idx * rxSize;
+    if (k == n) header = dst;
+    const room = min(rxSize, left);
+    const stop = dst + room;
+    while (dst != stop) {
+      if (srcLeft == 0) {
+        const word = load<u64>(load<u32>(tx + K_SLOTS) + (from << SLOT_SHIFT));
+        srcLeft = <u32>(word >> 32) & 0xffff;
+        if (!isBuf(<u32>word, load<u32>(tx + K_BUF_TOTAL)) || srcLeft > size || srcLeft == 0) {
+          store<u32>(tx + K_DROP_BAD, load<u32>(tx + K_DROP_BAD) + 1);
+          return;
+        }
+        src = load<u32>(tx + K_BUFS) + <u32>word * size;
+        from = from + 1 == end ? 0 : from + 1;
+      }
+      const piece = min(stop - dst, srcLeft);
+      copyFrame(dst, src, piece);
+      dst += piece;
+      src += piece;
+      srcLeft -= piece;
+    }
+    left -= room;
+    // each slot says how many they are
+    store<u32>(slot + SLOT_LEN, room | (n << 24) | (k > 1 ? NS_MOREFRAG << 16 : 0));
+    tail = tail + 1 == rxEnd ? 0 : tail + 1;
   }
+  if (hdrLen != 0) memory.fill(header, 0, hdrLen);
   store<u32>(rx + K_HWTAIL, tail);
   store<u32>(rx + K_FRAMES, load<u32>(rx + K_FRAMES) + 1);
-  return next;
 }

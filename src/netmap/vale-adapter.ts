@@ -136,8 +136,10 @@ export class ValeAdapter extends NetmapAdapter {
     if (window !== this.memory.window) return at;
     const stop = port.sendSlots(window, kring.off, at, head, kring.ringId);
     const frames = kring.takeCount(K_FRAMES);
-    this.counters.values[R.tx_frames]! += frames;
-    port.countUnicast(frames);
+    const { values } = this.counters;
+    values[R.tx_frames]! += frames;
+    values[R.tx_drop_bad_slot]! += kring.takeCount(K_DROP_BAD);
+    port.countForwarded(frames);
     return stop;
   }
 

@@ -93,8 +93,8 @@ export class ValePort {
   }
 
   /** Counts frames that sendSlots() has forwarded. */
-  countUnicast(frames: number): void {
-    this.#switch.countUnicast(frames);
+  countForwarded(frames: number): void {
+    this.#switch.countForwarded(frames);
   }
 
   sendBurst(burst: Burst, from: number, count: number): number {

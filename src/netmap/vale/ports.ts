@@ -17,6 +17,12 @@ const ADAPTERS = 4608 / 4;
 /** ports into whose rings the kernel put frames, or dropped some */
 const FILLED_COUNT = 5632 / 4;
 const FILLED_OFF = 5636;
+/** numbers of the ports that are attached */
+const PRESENT_COUNT = 5896 / 4;
+const PRESENT_OFF = 5900;
+/** frames that the kernel flooded from ring to rings, and nobody has counted yet */
+const FLOODED_UNKNOWN = 6160 / 4;
+const FLOODED_MULTICAST = 6164 / 4;
 const LISTS_OFF = 8192;
 /** entries from one list to the next; the lists are not to begin in the same cache set */
 const LIST_STRIDE = BATCH_RECORDS + 96;
@@ -28,6 +34,7 @@ export class PortTable {
   readonly #words: Uint32Array;
   readonly #touched: Uint8Array;
   readonly #filled: Uint8Array;
+  readonly #present: Uint8Array;
   readonly #lists: Uint16Array;
 
   constructor(pool: WindowPool) {
@@ -36,9 +43,10 @@ export class PortTable {
     this.window = this.#mapping.window;
     this.off = this.#mapping.off;
     const { buffer } = this.window.u8;
-    this.#words = new Uint32Array(buffer, this.off, FILLED_COUNT + 1);
+    this.#words = new Uint32Array(buffer, this.off, LISTS_OFF / 4);
     this.#touched = new Uint8Array(buffer, this.off + TOUCHED_OFF, PORTS);
     this.#filled = new Uint8Array(buffer, this.off + FILLED_OFF, PORTS);
+    this.#present = new Uint8Array(buffer, this.off + PRESENT_OFF, PORTS);
     this.#lists = new Uint16Array(buffer, this.off + LISTS_OFF, PORTS * LIST_STRIDE);
   }
 
@@ -50,6 +58,23 @@ export class PortTable {
     this.#words.fill(0, port * WORDS, (port + 1) * WORDS);
     this.#words[port * WORDS + ATTACHED] = attached ? 1 : 0;
     this.#words[ADAPTERS + port] = 0;
+    let count = 0;
+    for (let i = 0; i < PORTS; i++) if (this.#words[i * WORDS + ATTACHED] === 1) this.#present[count++] = i;
+    this.#words[PRESENT_COUNT] = count;
+  }
+
+  takeFloodedUnknown(): number {
+    return this.#take(FLOODED_UNKNOWN);
+  }
+
+  takeFloodedMulticast(): number {
+    return this.#take(FLOODED_MULTICAST);
+  }
+
+  #take(word: number): number {
+    const n = this.#words[word]!;
+    this.#words[word] = 0;
+    return n;
   }
 
   /** The kernel may put frames straight into the receive rings of the adapter at `off`. */

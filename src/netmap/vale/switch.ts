@@ -231,8 +231,13 @@ export class ValeSwitch {
   }
 
   /** Counts what sendSlots() forwarded. */
-  countUnicast(frames: number): void {
-    this.counters.values[S.unicast]! += frames;
+  countForwarded(frames: number): void {
+    const { values } = this.counters;
+    const unknown = this.#portTable.takeFloodedUnknown();
+    const multicast = this.#portTable.takeFloodedMulticast();
+    values[S.unicast]! += frames - unknown - multicast;
+    values[S.flooded_unknown]! += unknown;
+    values[S.flooded_multicast]! += multicast;
   }
 
   /** Forwards and delivers all that was sent. */
