@@ -245,6 +245,12 @@ export function dmaUnmap(gpa: number | bigint, size: number | bigint, flags = 0)
   return bytes(24, flags, BigInt(gpa), BigInt(size));
 }
 
-export function irqSet(flags: number, index: number, start: number, count: number, data = new Uint8Array(0)): Buffer {
+export function irqSet(
+  flags: number,
+  index: number,
+  start: number,
+  count: number,
+  data: Uint8Array = new Uint8Array(0),
+): Buffer {
   return bytes(20 + data.length, flags, index, start, count, data);
 }
