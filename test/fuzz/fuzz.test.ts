@@ -1,6 +1,7 @@
 /** Each fuzz target for a few seconds; for longer runs see harness.ts. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { makeTarget as e1000 } from './e1000.js';
 import { type FuzzTarget, failureText, fuzz } from './harness.js';
 import { makeTarget as portSocket } from './port-socket.js';
 import { makeTarget as vhostUserMessages } from './vhost-user-messages.js';
@@ -11,6 +12,7 @@ const targets: readonly [string, () => FuzzTarget, number][] = [
   ['port-socket', portSocket, 700],
   ['vhost-user-messages', vhostUserMessages, 1500],
   ['virtqueue', virtqueue, 700],
+  ['e1000', e1000, 500],
 ];
 
 for (const [name, makeTarget, iterations] of targets)
