@@ -7,6 +7,7 @@
 import { loadavg } from 'node:os';
 import { parseArgs } from 'node:util';
 import { exitStatus, NetbeError, usageError } from '../src/errors.js';
+import { e1000 } from './e1000.js';
 import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
 import { netmapIf } from './netmap-if.js';
@@ -22,6 +23,7 @@ import { vhostUserForward } from './vhost-user-forward.js';
 const benches: readonly Bench[] = [
   switchForward,
   vhostUserForward,
+  e1000,
   guestTcp,
   guestRtt,
   portScaling,

@@ -16,6 +16,7 @@ interface BootRom {
 }
 
 const TRANSITIONAL_VIRTIO: BootRom = { file: 'pxe-virtio.rom', deviceId: 0x1000 };
+const E1000: BootRom = { file: 'pxe-e1000.rom', deviceId: 0x100f };
 
 /** Boots a guest from the network by the ROM on `nic`, with a user-mode-linux guest as its server. */
 async function netboot(nic: Omit<LabNic, 'name'>, rom: BootRom, chip: RegExp): Promise<void> {
@@ -28,7 +29,7 @@ async function netboot(nic: Omit<LabNic, 'name'>, rom: BootRom, chip: RegExp): P
     boot: 'network',
     memoryMb: 256,
     rom: bootRom(lab.dir, rom.file, rom.deviceId),
-    bootTimeoutMs: 90_000,
+    bootTimeoutMs: 120_000,
   });
   assertBooted(client, chip);
   await configure(client, 'eth0', { address: '10.0.0.3/24' });
@@ -40,6 +41,10 @@ function assertBooted({ console }: Guest, chip: RegExp): void {
   assert.match(said?.[1] ?? '', chip, console);
 }
 
-describe('a guest booted by iPXE', { timeout: 240_000 }, () => {
+describe('a guest booted by iPXE', { timeout: 400_000 }, () => {
   it('over virtio-net and vhost-user', () => netboot({}, TRANSITIONAL_VIRTIO, /^virtio-net$/));
+
+  it('over virtio-net and vfio-user', () => netboot({ transport: 'vfio-user' }, TRANSITIONAL_VIRTIO, /^virtio-net$/));
+
+  it('over e1000', () => netboot({ emulation: 'e1000' }, E1000, /^82545em$/));
 });

@@ -108,9 +108,12 @@ export class Guest {
   run(command: string, timeoutMs = 30_000): Promise<CommandResult> {
     const next = this.#last.then(async () => {
       if (this.#ended) throw this.#error('has ended');
-      this.#port.write(`${command}\n`);
-      const match = await this.#expect(/\n@netbe done (\d+)\n/, timeoutMs, command);
-      return { status: Number(match[1]), output: match.input.slice(0, match.index).replace(/\n$/, '') };
+      for (;;) {
+        this.#send(command);
+        const match = await this.#expect(/\n@netbe (?:done (\d+)|again)\n/, timeoutMs, command);
+        if (match[1] === undefined) continue;
+        return { status: Number(match[1]), output: match.input.slice(0, match.index).replace(/\n$/, '') };
+      }
     });
     this.#last = next.catch(() => {});
     return next;
@@ -127,7 +130,7 @@ export class Guest {
   reboot(timeoutMs = 120_000): Promise<void> {
     const next = this.#last.then(async () => {
       if (this.#ended) throw this.#error('has ended');
-      this.#port.write('reboot -f\n');
+      this.#send('reboot -f');
       await this.waitReady(timeoutMs);
     });
     this.#last = next.catch(() => {});
@@ -161,6 +164,12 @@ export class Guest {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
+  }
+
+  /** The guest reads a length and as many characters, and says so when they were fewer. */
+  #send(command: string): void {
+    const line = command.trim();
+    this.#port.write(`${line.length} ${line}\n`);
   }
 
   #receive(text: string): void {

@@ -52,10 +52,13 @@ export class Lab {
   ): Promise<Guest> {
     const { properties, rom, ...rest } = options;
     const guestNics = nics.map((nic, i): QemuNic => {
-      const listen = this.nics.find((n) => n.name === nic)?.mode === 'client';
-      return { ...guestNic(this.nics, nic), properties, listen, romfile: i === 0 ? rom : undefined };
+      const spec = this.nics.find((n) => n.name === nic);
+      const listen = spec?.mode === 'client';
+      const transport = spec?.transport ?? (spec?.emulation === 'e1000' ? 'vfio-user' : 'vhost-user');
+      return { ...guestNic(this.nics, nic), properties, listen, transport, romfile: i === 0 ? rom : undefined };
     });
-    return this.#keep(await startQemu({ ...rest, name, nics: guestNics }));
+    const program = guestNics.some((nic) => nic.transport === 'vfio-user') ? 'qemu11' : 'qemu';
+    return this.#keep(await startQemu({ program, ...rest, name, nics: guestNics }));
   }
 
   /** A counter of a NIC or of its switch port. */
