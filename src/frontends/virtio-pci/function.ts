@@ -163,7 +163,10 @@ export class VirtioPciFunction implements PciFunction {
 
   notifyQueue(index: number): void {
     const queue = this.queues[index];
-    if (queue === undefined) return this.badWrite();
+    if (queue === undefined) {
+      this.badWrite();
+      return;
+    }
     this.counters.values[C.notifications]!++;
     if (queue.running) this.device.kick(index);
   }

@@ -80,8 +80,14 @@ export class LegacyRegisters {
   write(off: number, size: AccessSize, value: number): void {
     const fn = this.#fn;
     const config = this.#headerBytes;
-    if (off >= config) return fn.writeDeviceConfig(off - config, size, value);
-    if (widths[off] !== size) return fn.badWrite();
+    if (off >= config) {
+      fn.writeDeviceConfig(off - config, size, value);
+      return;
+    }
+    if (widths[off] !== size) {
+      fn.badWrite();
+      return;
+    }
     const queue = fn.queues[fn.queueSelect];
     switch (off) {
       case DRIVER_FEATURES:

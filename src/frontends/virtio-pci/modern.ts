@@ -75,7 +75,10 @@ export class CommonRegisters {
 
   write(off: number, size: AccessSize, value: number): void {
     const fn = this.#fn;
-    if (writable[off] !== size) return fn.badWrite();
+    if (writable[off] !== size) {
+      fn.badWrite();
+      return;
+    }
     const queue = fn.queues[fn.queueSelect];
     switch (off) {
       case DEVICE_FEATURE_SELECT:
@@ -104,7 +107,10 @@ export class CommonRegisters {
 
   #setFeatures(value: number): void {
     const fn = this.#fn;
-    if ((fn.deviceStatus & FEATURES_OK) !== 0 || this.#driverFeatureSelect > 1) return fn.badWrite();
+    if ((fn.deviceStatus & FEATURES_OK) !== 0 || this.#driverFeatureSelect > 1) {
+      fn.badWrite();
+      return;
+    }
     const shift = BigInt(32 * this.#driverFeatureSelect);
     fn.driverFeatures = (fn.driverFeatures & ~(0xffffffffn << shift)) | (BigInt(value) << shift);
   }
@@ -113,7 +119,10 @@ export class CommonRegisters {
     const fn = this.#fn;
     if (off === QUEUE_MSIX_VECTOR) fn.setQueueVector(queue, value);
     // §4.1.4.3.2: "the driver MUST NOT write a 0 to queue_enable"
-    else if (off === QUEUE_ENABLE) value === 1 ? fn.enableQueue(queue) : fn.badWrite();
+    else if (off === QUEUE_ENABLE) {
+      if (value === 1) fn.enableQueue(queue);
+      else fn.badWrite();
+    }
     // what describes a ring is settled once it is enabled
     else if (queue.enabled) fn.badWrite();
     else if (off === QUEUE_SIZE) fn.setQueueSize(queue, value);

@@ -211,10 +211,15 @@ export class Session implements Pollable {
     const region = view.getUint32(24, true);
     const count = view.getUint32(28, true);
     const present = isWrite ? count : 0;
-    if (length < ACCESS_DATA || length - ACCESS_DATA !== present) return this.#refuseAccess(command, 'its length');
+    if (length < ACCESS_DATA || length - ACCESS_DATA !== present) {
+      this.#refuseAccess(command, 'its length');
+      return;
+    }
     const { device } = this;
-    if (count === 0 || count > M.MAX_DATA_XFER_BYTES || off + count > device.regions.size(region))
-      return this.#refuseAccess(command, `region ${region}, offset ${off}, ${count} bytes`);
+    if (count === 0 || count > M.MAX_DATA_XFER_BYTES || off + count > device.regions.size(region)) {
+      this.#refuseAccess(command, `region ${region}, offset ${off}, ${count} bytes`);
+      return;
+    }
     device.settle();
     this.#countAccess(region, isWrite);
     if (isWrite) device.regions.write(region, off, view, ACCESS_DATA, count);
@@ -231,8 +236,10 @@ export class Session implements Pollable {
     const { view, length } = this.#reader;
     const room = length - M.HEADER_BYTES - 8;
     const count = room < 0 ? 0 : view.getUint32(16, true) + view.getUint32(20, true) * 2 ** 32;
-    if (room < 0 || count * M.WRITE_MULTI_BYTES !== room)
-      return this.#refuseAccess(M.VFIO_USER_REGION_WRITE_MULTI, 'its length');
+    if (room < 0 || count * M.WRITE_MULTI_BYTES !== room) {
+      this.#refuseAccess(M.VFIO_USER_REGION_WRITE_MULTI, 'its length');
+      return;
+    }
     const { device } = this;
     device.settle();
     let done = 0;
@@ -244,7 +251,10 @@ export class Session implements Pollable {
       this.#countAccess(region, true);
       device.regions.write(region, off, view, at + 16, bytes);
     }
-    if (done < count) return this.#refuseAccess(M.VFIO_USER_REGION_WRITE_MULTI, `write ${done} of ${count}`);
+    if (done < count) {
+      this.#refuseAccess(M.VFIO_USER_REGION_WRITE_MULTI, `write ${done} of ${count}`);
+      return;
+    }
     this.#outView.setUint32(16, done, true);
     this.#outView.setUint32(20, 0, true);
     this.#sendReply(M.HEADER_BYTES + 8);
