@@ -14,9 +14,10 @@ import { NR_MONITOR_RX, NR_MONITOR_TX, NR_ZCOPY_MON } from './abi-register.js';
 import type { NetmapAdapter, RingSizes } from './adapter.js';
 import { Memories } from './memories.js';
 import { MonitorAdapter } from './monitor.js';
+import { NullAdapter } from './null-port.js';
 import { PipeEnd } from './pipe.js';
 import { NetmapPort } from './port.js';
-import { type NetmapPortName, parsePortName } from './port-name.js';
+import { type NetmapPortName, parsePortName, portNameError } from './port-name.js';
 import { ringsToWatch, selectRings } from './selection.js';
 import { ValeAdapter } from './vale-adapter.js';
 
@@ -34,7 +35,7 @@ export interface NetmapOpenOptions {
 
 export interface NetmapPortInfo {
   name: string;
-  kind: 'vale' | 'pipe' | 'monitor' | 'persistent';
+  kind: 'vale' | 'pipe' | 'monitor' | 'persistent' | 'null';
   users: number;
   memId: number;
   /** switch that it is attached to, and its number there; '' and -1 */
@@ -49,6 +50,7 @@ export class Netmap {
   /** by nr_name: "vale0:p", "v0", "vale0:p{1" */
   readonly #adapters = new Map<string, NetmapAdapter>();
   #nextMonitor = 1;
+  #nextNull = 1;
 
   constructor(runtime: Runtime) {
     this.#runtime = runtime;
@@ -57,7 +59,7 @@ export class Netmap {
 
   /** Opens a port. Throws a usage error that says why not. */
   open(name: NetmapPortName | string, options: NetmapOpenOptions = {}): NetmapPort {
-    const parsed = typeof name === 'string' ? this.parse(name) : name;
+    const parsed = this.#heedOptions(typeof name === 'string' ? this.parse(name) : name);
     const monitors = (parsed.flags & (NR_MONITOR_TX | NR_MONITOR_RX)) !== 0;
     const adapter = monitors ? this.#monitor(parsed, options) : this.#adapter(parsed, options);
     try {
@@ -67,6 +69,42 @@ export class Netmap {
       adapter.usersChanged();
       throw error;
     }
+  }
+
+  /**
+   * Opens a null port (NR_REG_NULL) in region `memId`: rings that lead nowhere, or none. Throws EINVAL without a
+   * region, ENOENT for one that there is not.
+   */
+  openNull(memId: number, options: NetmapOpenOptions = {}): NetmapPort {
+    const name = `null#${this.#nextNull++}`;
+    if (memId === 0) throw usageError(`${name}: a null port needs to be told its memory region`, name);
+    const { txRings = 0, rxRings = 0 } = options;
+    const sizes = { ...sizesOf(name, { ...options, txRings: txRings || 1, rxRings: rxRings || 1 }), txRings, rxRings };
+    const memory = this.#memories.forPort(name, memId, sizes, 0);
+    const adapter = new NullAdapter(this.#runtime, name, memory, sizes);
+    this.#register(name, adapter);
+    const rings = { tx: adapter.txKrings, rx: adapter.rxKrings };
+    return new NetmapPort(adapter, name, rings, options);
+  }
+
+  /** What the options at the end of a name ask for, as far as the fabric has it. */
+  #heedOptions(name: NetmapPortName): NetmapPortName {
+    const { share, extmem, offset } = name.options;
+    const unsupported = extmem
+      ? "memory is the fabric's own: @extmem"
+      : offset
+        ? 'frames begin where buffers do: @offset'
+        : '';
+    if (unsupported !== '')
+      throw portNameError(name, 'options', `${unsupported} is not supported`, 'Leave it out:', 'EOPNOTSUPP');
+    if (share === undefined) return name;
+    const found = this.#adapters.get(this.parse(share).name);
+    if (found === undefined)
+      throw portNameError(name, 'options', `there is no port ${share} to share memory with`, 'Open it first:', 'ENXIO');
+    const { id } = found.memory;
+    if (name.memId !== 0 && name.memId !== id)
+      throw portNameError(name, 'options', `the memory of ${share} is region ${id}, not ${name.memId}`);
+    return { ...name, memId: id };
   }
 
   #adapter(name: NetmapPortName, options: NetmapOpenOptions): NetmapAdapter {
@@ -273,6 +311,7 @@ export class Netmap {
 function kindOf(adapter: NetmapAdapter): NetmapPortInfo['kind'] {
   if (adapter instanceof PipeEnd) return 'pipe';
   if (adapter instanceof MonitorAdapter) return 'monitor';
+  if (adapter instanceof NullAdapter) return 'null';
   return adapter.persistent ? 'persistent' : 'vale';
 }
 

@@ -14,7 +14,7 @@
  * usage errors that point at the character; so do those who cannot open what a name asks for, with
  * `portNameError`.
  */
-import { type NetbeError, usageError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
 import {
   NETMAP_REQ_IFNAMSIZ,
   NETMAP_RING_MASK,
@@ -66,6 +66,8 @@ export interface NetmapPortName {
   readonly at: Readonly<Partial<Record<PortNamePart, number>>> & { readonly name: number };
 }
 
+/** longest name with its options: more than a path in one of them */
+const MAX_TEXT = 4608;
 /** longest name of an interface: IFNAMSIZ and its NUL */
 const MAX_IFNAME = 15;
 
@@ -94,16 +96,29 @@ export function isPortName(text: string): boolean {
 }
 
 /** `name` cannot be had because of one of its parts: a usage error that points there. */
-export function portNameError(name: NetmapPortName, part: PortNamePart, why: string, remedy?: string): NetbeError {
-  return pointAt(name.text, name.at[part] ?? name.at.name, why, remedy);
+export function portNameError(
+  name: NetmapPortName,
+  part: PortNamePart,
+  why: string,
+  remedy?: string,
+  code = 'EINVAL',
+): NetbeError {
+  return pointAt(name.text, name.at[part] ?? name.at.name, why, remedy, code);
 }
 
-function pointAt(text: string, at: number, why: string, remedy = 'Write netmap:IF or valeN:PORT:'): NetbeError {
-  return usageError(
-    `port name "${text}", character ${at + 1}: ${why}`,
-    text,
-    `${remedy}\n  ${text}\n  ${' '.repeat(at)}^`,
-  );
+function pointAt(
+  text: string,
+  at: number,
+  why: string,
+  remedy = 'Write netmap:IF or valeN:PORT:',
+  code = 'EINVAL',
+): NetbeError {
+  return new NetbeError(`port name "${text}", character ${at + 1}: ${why}`, {
+    code,
+    kind: 'usage',
+    subject: text,
+    remedy: `${remedy}\n  ${text}\n  ${' '.repeat(at)}^`,
+  });
 }
 
 class PortNameReader {
@@ -124,6 +139,11 @@ class PortNameReader {
 
   read(): NetmapPortName {
     const text = this.#text;
+    if (text.length > MAX_TEXT)
+      throw usageError(
+        `a port name of ${text.length} characters: with its options it can have ${MAX_TEXT}`,
+        text.slice(0, 64),
+      );
     const { kind, switchName } = this.#readPrefix();
     this.#at.name = this.#off;
     const nameOff = kind === 'vale' ? 0 : this.#off;
@@ -184,7 +204,9 @@ class PortNameReader {
     if (length === 0)
       throw this.#error(this.#off, `the name of ${what === 'port' ? 'a' : 'an'} ${what} must come before "${rest[0]}"`);
     const name = rest.slice(0, length);
-    const bad = (kind === 'vale' ? /[^\w.-]/ : /[\s:\0]/).exec(name);
+    // Linux allows nearly anything; of what there is none it cannot be known what is meant
+    const exists = kind === 'netmap' && this.#exists(name);
+    const bad = (exists ? /[\s:\0]/ : kind === 'vale' ? /[^\w.-]/ : /[^\w.+-]/).exec(name);
     if (bad !== null) throw this.#error(this.#off + bad.index, `no ${what} has this character in its name`);
     if (kind === 'netmap' && name.length > MAX_IFNAME)
       throw this.#error(this.#off + MAX_IFNAME, `names of interfaces have ${MAX_IFNAME} characters at most`);
@@ -247,9 +269,12 @@ class PortNameReader {
   }
 
   #readMemory(): void {
-    if (this.#at.memId !== undefined) throw this.#error(this.#off, 'the memory region is there twice');
-    this.#at.memId = this.#off++;
-    this.#memId = this.#number('a memory region', 0xffff, 1);
+    const at = this.#off++;
+    const memId = this.#number('a memory region', 0xffff, 1);
+    if (this.#memId !== 0 && this.#memId !== memId)
+      throw this.#error(at, `two memory regions, ${this.#memId} and ${memId}`);
+    this.#at.memId ??= at;
+    this.#memId = memId;
   }
 
   #readOptions(): PortOptions {

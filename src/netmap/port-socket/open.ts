@@ -13,6 +13,9 @@ export interface PortOpenOptions {
   extraBufs?: number;
   /** the caller copes with frames that begin with a virtio-net header (NR_ACCEPT_VNET_HDR) */
   acceptVnetHdr?: boolean;
+  /** a null port (NR_REG_NULL): a hold on region `memId`, and extra buffers in it; the name does not matter */
+  null?: boolean;
+  memId?: number;
 }
 
 /** Throws what the fabric answers; ENOENT or ECONNREFUSED where there is none. */

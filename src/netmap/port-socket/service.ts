@@ -70,7 +70,9 @@ export class NetmapService implements PortService {
         remedy: 'Open a connection for each port.',
       });
     const extraBufs = bodyNumber(body, 'extraBufs', { max: MAX_EXTRA_BUFS });
-    const port = this.#netmap.open(name, { ...sizesOf(body), extraBufs });
+    const port = bodyFlag(body, 'null')
+      ? this.#netmap.openNull(bodyNumber(body, 'memId', { max: 0xffff }), { ...sizesOf(body), extraBufs })
+      : this.#netmap.open(name, { ...sizesOf(body), extraBufs });
     try {
       checkUse(port, bodyFlag(body, 'acceptVnetHdr'));
     } catch (error) {

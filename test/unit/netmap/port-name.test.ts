@@ -178,6 +178,7 @@ describe('port names that cannot be read', () => {
     ['netmap:eth0@0', 13, 'region 0'],
     ['netmap:eth0@65536', 13, 'a region beyond 16 bits'],
     ['netmap:eth0@1@2', 14, 'two regions'],
+    ['netmap:eth0&', 12, 'a sign in the name of an interface that is not there'],
     ['netmap:eth0@1x', 14, 'letters after a region'],
     ['netmap:eth0@share', 18, 'an option without a value'],
     ['netmap:eth0@share=', 19, 'an option with an empty value'],
