@@ -4,12 +4,14 @@ import { test } from 'node:test';
 import { makeTarget as e1000 } from './e1000.js';
 import { type FuzzTarget, failureText, fuzz } from './harness.js';
 import { makeTarget as portSocket } from './port-socket.js';
+import { makeTarget as vfioUserMessages } from './vfio-user-messages.js';
 import { makeTarget as vhostUserMessages } from './vhost-user-messages.js';
 import { makeTarget as virtqueue } from './virtqueue.js';
 import { race } from './virtqueue-race.js';
 
 const targets: readonly [string, () => FuzzTarget, number][] = [
   ['port-socket', portSocket, 700],
+  ['vfio-user-messages', vfioUserMessages, 1000],
   ['vhost-user-messages', vhostUserMessages, 1500],
   ['virtqueue', virtqueue, 700],
   ['e1000', e1000, 500],
