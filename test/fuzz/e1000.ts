@@ -12,16 +12,16 @@ import { pathToFileURL } from 'node:url';
 import { E1000 } from '../../src/frontends/e1000/device.js';
 import * as R from '../../src/frontends/e1000/registers.js';
 import * as D from '../../src/frontends/e1000/tx-descriptor.js';
-import { RX_QUEUE } from '../../src/frontends/virtio-net/device.js';
 import { GuestMemory, type RegionSpec } from '../../src/memory/guest-memory.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import type { Fd } from '../../src/sys/fd.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
+import { Bystanders } from '../support/bystanders.js';
 import { bufferBits } from '../support/e1000-driver.js';
 import { withoutHeader } from '../support/e1000-rig.js';
 import { buildFrame, pattern } from '../support/frames.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { etherFrame, TestGuest } from '../support/test-guest.js';
+import { etherFrame } from '../support/test-guest.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
 
 const RX_RING = 0x1000;
@@ -58,7 +58,7 @@ class E1000Target implements FuzzTarget {
   readonly #canaries: readonly Uint8Array[];
   /** on the switch, on a backend that gives back what is sent, on one without headers */
   readonly #devices: readonly E1000[];
-  readonly #good: readonly [TestGuest, TestGuest];
+  readonly #bystanders: Bystanders;
 
   constructor() {
     const runtime = this.#runtime;
@@ -86,10 +86,8 @@ class E1000Target implements FuzzTarget {
         openBackend: (onReceive) => wrap(openBackend(runtime, backend, onReceive, name)),
       });
     this.#devices = [nic('e1', 'vale0:e1'), nic('e2', 'loopback0'), nic('e3', 'loopback1', withoutHeader)];
-    const guest = (n: number) =>
-      new TestGuest(runtime, { backend: `vale0:vm${n}`, name: `vm${n}`, mac: Uint8Array.of(2, 0, 0, 0, 0, n) });
-    this.#good = [guest(2), guest(3)];
-    this.#checkTraffic();
+    this.#bystanders = new Bystanders(runtime);
+    this.#bystanders.checkTraffic();
   }
 
   get #mainSpec(): RegionSpec {
@@ -101,7 +99,7 @@ class E1000Target implements FuzzTarget {
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
       step: () => this.#runtime.loop.step(0),
-      receive: (frame) => void this.#good[0].send(frame),
+      receive: (frame) => void this.#bystanders.guests[0].send(frame),
       withoutMemory: (what) => {
         this.#memory.removeRegion(0, MAIN_SIZE, 0);
         device.memoryChanged();
@@ -123,32 +121,16 @@ class E1000Target implements FuzzTarget {
     // a receive ring that lies on the transmit ring offers what was to be sent
     if (!driver.blurred) assert.ok(whole(readOnly), 'memory that was to be sent was written');
     else readOnly.fill(FILL);
-    this.#checkTraffic();
+    this.#bystanders.checkTraffic();
     if (this.#errors.length > 0) throw this.#errors[0];
   }
 
   close(): void {
     for (const device of this.#devices) device.close();
-    for (const guest of this.#good) guest.close();
+    this.#bystanders.close();
     this.#memory.close();
     this.#fd.close();
     this.#runtime.close();
-  }
-
-  /** A frame each way between the two others, behind whatever the hostile one has sent them. */
-  #checkTraffic(): void {
-    for (const [from, to] of [this.#good, [...this.#good].reverse()] as [TestGuest, TestGuest][]) {
-      const frame = etherFrame(0xff, 0x77, 60, 0x77);
-      let arrived = false;
-      for (let i = 0; i < 200 && !arrived; i++) {
-        if (i % 20 === 0) from.send(frame);
-        this.#runtime.loop.step(0);
-        arrived = to.receive().some((got) => Buffer.compare(got.frame, frame) === 0);
-        // segments of one big frame may have used up all its buffers
-        to.device.kick(RX_QUEUE);
-      }
-      assert.ok(arrived, 'a frame between two other guests arrives');
-    }
   }
 }
 

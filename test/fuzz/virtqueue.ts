@@ -20,8 +20,9 @@ import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import * as F from '../../src/wire/virtio-features.js';
+import { Bystanders } from '../support/bystanders.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { etherFrame, TestGuest } from '../support/test-guest.js';
+import { etherFrame } from '../support/test-guest.js';
 import { ringBytes } from '../support/virtqueue-driver.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
 
@@ -56,7 +57,7 @@ class VirtqueueTarget implements FuzzTarget {
   readonly #memory: GuestMemory;
   /** the hostile one's NIC: on the switch, on a backend without bursts, on one without headers */
   readonly #devices: readonly VirtioNet[];
-  readonly #good: readonly [TestGuest, TestGuest];
+  readonly #bystanders: Bystanders;
   readonly #main: Uint8Array;
   readonly #canaries: readonly Uint8Array[];
 
@@ -80,8 +81,6 @@ class VirtqueueTarget implements FuzzTarget {
     ];
     fd.close();
     for (const canary of this.#canaries) canary.fill(FILL);
-    const guest = (n: number) =>
-      new TestGuest(runtime, { backend: `vale0:vm${n}`, name: `vm${n}`, mac: Uint8Array.of(2, 0, 0, 0, 0, n) });
     const nic = (name: string, backend: string, change: (backend: NetBackend) => void = () => {}) =>
       new VirtioNet({
         runtime,
@@ -98,8 +97,8 @@ class VirtqueueTarget implements FuzzTarget {
       backend.setCap = () => false;
     };
     this.#devices = [nic('vm1', 'vale0:vm1'), nic('vm4', 'loopback0'), nic('vm5', 'loopback1', withoutHeader)];
-    this.#good = [guest(2), guest(3)];
-    this.#checkTraffic();
+    this.#bystanders = new Bystanders(runtime);
+    this.#bystanders.checkTraffic();
   }
 
   run(input: Decisions): void {
@@ -107,7 +106,7 @@ class VirtqueueTarget implements FuzzTarget {
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
       step: () => this.#runtime.loop.step(0),
-      receive: (frame) => void this.#good[0].send(frame),
+      receive: (frame) => void this.#bystanders.guests[0].send(frame),
     };
     driver.run();
     device.reset();
@@ -117,7 +116,7 @@ class VirtqueueTarget implements FuzzTarget {
         canary.every((byte) => byte === FILL),
         'memory that was not offered for writing was written',
       );
-    this.#checkTraffic();
+    this.#bystanders.checkTraffic();
     this.#runtime.records.length = 0;
     if (this.#errors.length > 0) throw this.#errors[0];
   }
@@ -125,23 +124,8 @@ class VirtqueueTarget implements FuzzTarget {
   close(): void {
     for (const device of this.#devices) device.close();
     this.#memory.close();
-    for (const guest of this.#good) guest.close();
+    this.#bystanders.close();
     this.#runtime.close();
-  }
-
-  /** A frame each way between the two others, behind whatever the hostile one has sent them. */
-  #checkTraffic(): void {
-    for (const [from, to] of [this.#good, [...this.#good].reverse()] as [TestGuest, TestGuest][]) {
-      // for everybody: the hostile one may have taken any address
-      const frame = etherFrame(0xff, 0x77, 60, 0x77);
-      let arrived = false;
-      for (let i = 0; i < 200 && !arrived; i++) {
-        if (i % 20 === 0) from.send(frame);
-        this.#runtime.loop.step(0);
-        arrived = to.receive().some((got) => Buffer.compare(got.frame, frame) === 0);
-      }
-      assert.ok(arrived, 'a frame between two other guests arrives');
-    }
   }
 }
 

@@ -16,6 +16,7 @@ export const counterNames = [
   'tx_drop_backend',
   'rx_drop_disabled',
   'rx_drop_link_down',
+  'rx_drop_loopback',
   'rx_drop_address',
   'rx_drop_vlan',
   'rx_drop_pause',

@@ -14,50 +14,22 @@ import { formatMac } from '../../wire/ethernet.js';
 import * as F from '../../wire/virtio-features.js';
 import { sendOffloads } from '../../wire/vnet-header.js';
 import type { NicStatus } from '../nic-frontend.js';
-import { msiCapability, PciConfigSpace, powerManagementCapability } from '../pci/config-space.js';
-import type { AccessSize, PciBar, PciFunction, PciInterrupts } from '../pci/pci-function.js';
+import type { AccessSize, PciFunction, PciInterrupts } from '../pci/pci-function.js';
 import { checkMac, checkMtu } from '../virtio-net/mac.js';
+import { BarAccess } from './bar-access.js';
 import { C, counterNames } from './counters.js';
 import { Eeprom } from './eeprom.js';
 import { Filters } from './filters.js';
 import { Interrupts } from './interrupts.js';
+import { Loopback } from './loopback.js';
+import { bars, configSpace, IDENTITY } from './pci-identity.js';
 import { PHY_ADDRESS, Phy } from './phy.js';
 import { Receiver } from './receive.js';
-import { type Reader, RegisterFile, type Writer } from './register-file.js';
+import { RegisterFile } from './register-file.js';
 import * as R from './registers.js';
 import { Statistics } from './statistics.js';
+import { featureNames, ringStatus } from './status.js';
 import { Transmitter } from './transmit.js';
-
-const IDENTITY = {
-  vendorId: 0x8086,
-  deviceId: 0x100f,
-  revision: 1,
-  // Ethernet controller (PCI 3.0 appendix D)
-  classCode: 0x020000,
-  subsystemVendorId: 0x8086,
-  subsystemId: 0x1008,
-};
-
-// base address registers (manual §4.1.1)
-const BAR_REGISTERS = 0;
-const BAR_FLASH = 1;
-const BAR_IO = 2;
-const bars: readonly (PciBar | undefined)[] = [
-  { kind: 'mem32', size: R.REGISTER_BYTES },
-  { kind: 'mem32', size: 64 * 1024 },
-  { kind: 'io', size: 8 },
-  undefined,
-  undefined,
-  undefined,
-];
-
-// the I/O window (manual §13.2.2)
-const IOADDR = 0;
-const IODATA = 4;
-
-/** where the 82545EM has them (manual §4.1.3, §4.1.4) */
-const PM_OFFSET = 0xdc;
-const MSI_OFFSET = 0xf0;
 
 /** What an 82545 can leave to a backend, and complete for one. */
 const WANTED_FEATURES =
@@ -82,12 +54,7 @@ export interface E1000Options {
 
 export class E1000 implements PciFunction, Pollable {
   readonly name: string;
-  readonly config = new PciConfigSpace({
-    identity: IDENTITY,
-    bars,
-    interruptPin: 1,
-    capabilities: [powerManagementCapability(0x0002, PM_OFFSET), msiCapability(0, MSI_OFFSET)],
-  });
+  readonly config = configSpace();
   readonly bars = bars;
   readonly counters: CounterSet;
 
@@ -95,17 +62,23 @@ export class E1000 implements PciFunction, Pollable {
   readonly #mac: Uint8Array;
   readonly #mtu: number | undefined;
   readonly #registers: RegisterFile;
+  readonly #access: BarAccess;
   readonly #eeprom: Eeprom;
   readonly #phy: Phy;
   readonly #filters: Filters;
   readonly #interrupts: Interrupts;
   readonly #transmitter: Transmitter;
   readonly #receiver: Receiver;
-  /** what the NIC is plugged into, without wrappers */
+  /** what the NIC is plugged into, without wrappers, and with them */
   readonly #backend: NetBackend;
+  #wrapped: NetBackend;
+  /** the driver tests itself: made when it first does, and in use while `looping` */
+  #loopback: Loopback | undefined;
+  #looping = false;
+  /** OFFLOAD_* that the backend honours */
+  #offloads = 0;
   #memory: GuestMemory | undefined;
   #output: PciInterrupts | undefined;
-  #ioAddress = 0;
   #closed = false;
 
   constructor(options: E1000Options) {
@@ -118,14 +91,17 @@ export class E1000 implements PciFunction, Pollable {
     this.#mtu = mtu;
     this.counters = runtime.counters.create(name, counterNames);
     try {
-      this.#backend = options.openBackend(() => this.#receiver.receive());
+      this.#backend = options.openBackend(() => this.#backendReceives());
     } catch (error) {
       runtime.counters.release(name);
       throw error;
     }
+    this.#wrapped = this.#backend;
     const { values } = this.counters;
     const { windows } = runtime;
-    this.#registers = new RegisterFile(this.#readers(), this.#writers(), () => void values[C.fault_register]!++);
+    const readers = { icr: () => this.#interrupts.read(), ics: () => words[R.ICR >> 2]! };
+    this.#registers = new RegisterFile(readers, this.#writers(), () => void values[C.fault_register]!++);
+    this.#access = new BarAccess(this.#registers, values);
     const { words } = this.#registers;
     this.#eeprom = new Eeprom(mac, IDENTITY);
     this.#phy = new Phy(() => this.#linkChanged());
@@ -170,7 +146,7 @@ export class E1000 implements PciFunction, Pollable {
 
   reset(): void {
     this.config.reset();
-    this.#ioAddress = 0;
+    this.#access.reset();
     this.#resetController();
     this.#phy.reset();
     // whoever resets the function has no driver yet that would want to know of the link
@@ -178,24 +154,11 @@ export class E1000 implements PciFunction, Pollable {
   }
 
   readBar(bar: number, off: number, size: AccessSize): number {
-    this.counters.values[C.register_reads]!++;
-    if (bar === BAR_REGISTERS) return this.#readRegister(off, size);
-    if (bar === BAR_IO && size === 4) {
-      if (off === IOADDR) return this.#ioAddress;
-      if (off === IODATA && this.#ioReachesRegister) return this.#registers.read(this.#ioAddress);
-    }
-    // an erased flash; and whatever there is not
-    if (bar !== BAR_FLASH) this.counters.values[C.fault_register]!++;
-    return ones(size);
+    return this.#access.read(bar, off, size);
   }
 
   writeBar(bar: number, off: number, size: AccessSize, value: number): void {
-    this.counters.values[C.register_writes]!++;
-    if (bar === BAR_REGISTERS && size === 4 && (off & 3) === 0) this.#registers.write(off, value);
-    else if (bar === BAR_IO && size === 4 && off === IOADDR) this.#ioAddress = value;
-    else if (bar === BAR_IO && size === 4 && off === IODATA && this.#ioReachesRegister)
-      this.#registers.write(this.#ioAddress, value);
-    else if (bar !== BAR_FLASH) this.counters.values[C.fault_register]!++;
+    this.#access.write(bar, off, size, value);
   }
 
   close(): void {
@@ -206,6 +169,7 @@ export class E1000 implements PciFunction, Pollable {
     this.#interrupts.close();
     this.#backend.recvDisable();
     this.#backend.close();
+    this.#loopback?.close();
     this.#receiver.close();
     this.#transmitter.close();
     this.#runtime.counters.release(this.name);
@@ -219,9 +183,8 @@ export class E1000 implements PciFunction, Pollable {
   }
 
   wrapBackend(wrap: (inner: NetBackend) => NetBackend): void {
-    const backend = wrap(this.#backend);
-    this.#receiver.backend = backend;
-    this.#transmitter.frames.backend = backend;
+    this.#wrapped = wrap(this.#backend);
+    if (!this.#looping) this.#plug(this.#wrapped, this.#offloads);
   }
 
   backendStatus(): BackendStatus {
@@ -230,11 +193,7 @@ export class E1000 implements PciFunction, Pollable {
 
   status(): NicStatus {
     const { words } = this.#registers;
-    const queue = (ring: Receiver['ring'], base: number, enabled: boolean) => {
-      const size = words[(base + 8) >> 2]! / 16;
-      const broken = enabled && this.#memory !== undefined && !ring.usable(this.#memory);
-      return { size, started: size > 0, enabled, broken, availIdx: ring.head };
-    };
+    const memory = this.#memory;
     return {
       mac: formatMac(this.#mac),
       mtu: this.#mtu,
@@ -243,8 +202,8 @@ export class E1000 implements PciFunction, Pollable {
       vnetHdrLen: this.#backend.vnetHdrLen,
       starved: this.#receiver.starved,
       queues: [
-        queue(this.#receiver.ring, R.RDBAL, (words[R.RCTL >> 2]! & R.RCTL_EN) !== 0),
-        queue(this.#transmitter.ring, R.TDBAL, (words[R.TCTL >> 2]! & R.TCTL_EN) !== 0),
+        ringStatus(this.#receiver.ring, (words[R.RCTL >> 2]! & R.RCTL_EN) !== 0, memory),
+        ringStatus(this.#transmitter.ring, (words[R.TCTL >> 2]! & R.TCTL_EN) !== 0, memory),
       ],
     };
   }
@@ -269,41 +228,7 @@ export class E1000 implements PciFunction, Pollable {
 
   // ---- registers ----
 
-  get #ioReachesRegister(): boolean {
-    return this.#ioAddress < R.REGISTER_BYTES && (this.#ioAddress & 3) === 0;
-  }
-
-  /** Registers are 32 bits wide (manual §13.2): a narrower access reads part of one. */
-  #readRegister(off: number, size: AccessSize): number {
-    const shift = (off & 3) * 8;
-    if (size === 4 && shift === 0) return this.#registers.read(off);
-    if (size < 4 && shift + size * 8 <= 32)
-      return (this.#registers.read(off & ~3) >>> shift) & (size === 1 ? 0xff : 0xffff);
-    this.counters.values[C.fault_register]!++;
-    return ones(size);
-  }
-
-  #readers(): Record<R.ReadHook, Reader> {
-    return {
-      clear: (word) => {
-        const { words } = this.#registers;
-        const value = words[word]!;
-        words[word] = 0;
-        return value;
-      },
-      clearPair: (word) => {
-        const { words } = this.#registers;
-        const value = words[word]!;
-        words[word] = 0;
-        words[word - 1] = 0;
-        return value;
-      },
-      icr: () => this.#interrupts.read(),
-      ics: () => this.#registers.words[R.ICR >> 2]!,
-    };
-  }
-
-  #writers(): Record<R.WriteHook, Writer> {
+  #writers(): ConstructorParameters<typeof RegisterFile>[1] {
     return {
       ctrl: (value) => this.#writeCtrl(value),
       eecd: () => {
@@ -335,9 +260,6 @@ export class E1000 implements PciFunction, Pollable {
       tdt: () => {
         this.#transmitter.kick();
         this.#runtime.loop.activate(this);
-      },
-      writeOneClears: (value, word) => {
-        this.#registers.words[word]! &= ~value;
       },
       ra: () => this.#filters.update(),
     };
@@ -424,6 +346,12 @@ export class E1000 implements PciFunction, Pollable {
     const receiver = this.#receiver;
     const receives = memory !== undefined && (words[R.RCTL >> 2]! & R.RCTL_EN) !== 0;
     receiver.memory = memory;
+    const looping = this.#phy.loopback || (words[R.RCTL >> 2]! & R.RCTL_LBM) === R.RCTL_LBM_MAC;
+    if (looping !== this.#looping) {
+      receiver.mute = C.rx_drop_disabled;
+      receiver.resume();
+      this.#loop(looping);
+    }
     receiver.mute = !receives ? C.rx_drop_disabled : linkUp ? 0 : C.rx_drop_link_down;
     // what waits for descriptors of a ring that is gone is dropped
     receiver.resume();
@@ -434,9 +362,34 @@ export class E1000 implements PciFunction, Pollable {
     const backend = this.#backend;
     const features = WANTED_FEATURES & backend.getCap();
     backend.setCap(features, features === 0n ? 0 : VNET_HDR_LEN);
+    this.#offloads = backend.vnetHdrLen === 0 ? 0 : sendOffloads(features);
+    this.#plug(backend, this.#offloads);
+  }
+
+  /** Frames go to this backend and come from it from now on. */
+  #plug(backend: NetBackend, offloads: number): void {
+    this.#receiver.backend = backend;
     this.#receiver.hdrLen = backend.vnetHdrLen;
-    this.#transmitter.frames.hdrLen = backend.vnetHdrLen;
-    this.#transmitter.frames.offloads = backend.vnetHdrLen === 0 ? 0 : sendOffloads(features);
+    const { frames } = this.#transmitter;
+    frames.backend = backend;
+    frames.hdrLen = backend.vnetHdrLen;
+    frames.offloads = offloads;
+  }
+
+  /** Frames of the network go no further while the driver tests itself. */
+  #backendReceives(): void {
+    if (!this.#looping) this.#receiver.receive();
+    else while (this.#wrapped.rxDiscard() > 0) this.counters.values[C.rx_drop_loopback]!++;
+  }
+
+  /** Puts the loopback in the place of the network, or the network back. The receiver drops what waits. */
+  #loop(on: boolean): void {
+    this.#looping = on;
+    this.#loopback ??= new Loopback(this.#runtime.windows, () => this.#receiver.receive());
+    if (on) this.#plug(this.#loopback, 0);
+    else this.#plug(this.#wrapped, this.#offloads);
+    if (on) this.#loopback.recvEnable();
+    else this.#loopback.recvDisable();
   }
 
   #makeInterrupts(words: Uint32Array): Interrupts {
@@ -457,24 +410,4 @@ export class E1000 implements PciFunction, Pollable {
     };
     return new Interrupts(words, output, (expire) => this.#runtime.mevent.addDeadline(expire));
   }
-}
-
-function ones(size: AccessSize): number {
-  return 2 ** (8 * size) - 1;
-}
-
-/** What the driver has turned on, by the manual's names. */
-function featureNames(words: Uint32Array): string[] {
-  const bits: readonly (readonly [string, number, number])[] = [
-    ['RCTL.UPE', R.RCTL, R.RCTL_UPE],
-    ['RCTL.MPE', R.RCTL, R.RCTL_MPE],
-    ['RCTL.LPE', R.RCTL, R.RCTL_LPE],
-    ['RCTL.BAM', R.RCTL, R.RCTL_BAM],
-    ['RCTL.VFE', R.RCTL, R.RCTL_VFE],
-    ['RCTL.SECRC', R.RCTL, R.RCTL_SECRC],
-    ['CTRL.VME', R.CTRL, R.CTRL_VME],
-    ['RXCSUM.IPOFLD', R.RXCSUM, R.RXCSUM_IPOFLD],
-    ['RXCSUM.TUOFLD', R.RXCSUM, R.RXCSUM_TUOFLD],
-  ];
-  return bits.filter(([, offset, bit]) => (words[offset >> 2]! & bit) !== 0).map(([name]) => name);
 }

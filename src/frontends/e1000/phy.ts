@@ -29,6 +29,9 @@ const CONTROL_AUTO_NEG_EN = 0x1000;
 export const CONTROL_POWER_DOWN = 0x0800;
 export const CONTROL_RESTART_AUTO_NEG = 0x0200;
 
+/** the link goes down, and up again if it can, when one of these changes */
+const LINK_CONTROLS = CONTROL_POWER_DOWN | CONTROL_LOOPBACK | CONTROL_AUTO_NEG_EN;
+
 export const STATUS_LINK = 0x0004;
 export const STATUS_AUTONEG_COMPLETE = 0x0020;
 
@@ -82,7 +85,7 @@ export class Phy {
 
   /** The link is up, as the controller is told. */
   get linked(): boolean {
-    return this.#cable && (this.#registers[PHY_CONTROL]! & CONTROL_POWER_DOWN) === 0;
+    return (this.#cable || this.loopback) && (this.#registers[PHY_CONTROL]! & CONTROL_POWER_DOWN) === 0;
   }
 
   /** What is sent comes back. */
@@ -116,8 +119,7 @@ export class Phy {
     this.#registers[index] = (before & ~mask) | (value & mask);
     if (index !== PHY_CONTROL) return;
     if ((value & CONTROL_RESET) !== 0) this.reset();
-    else if (((before ^ value) & CONTROL_POWER_DOWN) !== 0 || (value & CONTROL_RESTART_AUTO_NEG) !== 0)
-      this.#negotiate();
+    else if (((before ^ value) & LINK_CONTROLS) !== 0 || (value & CONTROL_RESTART_AUTO_NEG) !== 0) this.#negotiate();
   }
 
   #load(): void {

@@ -6,12 +6,10 @@
  * left none, receive is disabled until it writes RDT; frames wait in the backend. While it has no ring at all frames
  * are dropped and counted, so that it never meets stale ones.
  */
-import { copyPieces } from '../../memory/copy.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
-import { Iovec, iovecSkip } from '../../memory/iovec.js';
-import type { Mapping, WindowPool } from '../../memory/window.js';
+import type { WindowPool } from '../../memory/window.js';
 import type { NetBackend } from '../../net-backends/net-backend.js';
-import { be16, le16, setLe32 } from '../../wire/bytes.js';
+import { be16, le16 } from '../../wire/bytes.js';
 import { fold, storeL4Checksum, sum16 } from '../../wire/checksum.js';
 import { CRC32_INIT, crc32 } from '../../wire/crc32.js';
 import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../../wire/vnet-header.js';
@@ -20,6 +18,7 @@ import { ACCEPTED_INEXACT, type Filters, REJECTED } from './filters.js';
 import type { Interrupts } from './interrupts.js';
 import * as R from './registers.js';
 import { DescriptorRing } from './ring.js';
+import { RxBuffers } from './rx-buffers.js';
 import { ReceiveChecksum, RXD_STAT_IXSM, shifted, swap16 } from './rx-checksum.js';
 import { FCS_LEN, type Statistics } from './statistics.js';
 
@@ -32,9 +31,6 @@ const MAX_SHORT = 1522;
 const MAX_LONG = 16384;
 const TAG_LEN = 4;
 const MAC_BYTES = 12;
-/** buffers of 256 bytes for the longest frame, and where they cross from one region into the next */
-const MAX_PIECES = 256;
-const BOUNCE_BYTES = 2 * MAX_LONG;
 const ETHERTYPE_MAC_CONTROL = 0x8808;
 const PAUSE_OPCODE = 1;
 
@@ -60,21 +56,12 @@ export class Receiver {
   /** frames wait, and the driver has left too few descriptors */
   starved = false;
   readonly #words: Uint32Array;
-  readonly #pool: WindowPool;
   readonly #values: Float64Array;
   readonly #filters: Filters;
   readonly #statistics: Statistics;
   readonly #interrupts: Interrupts;
   readonly #checksum = new ReceiveChecksum();
-  /** where fronts are received to, and behind it room for a frame that must be moved */
-  readonly #scratch: Mapping;
-  readonly #u8: Uint8Array;
-  readonly #frontOff: number;
-  /** what recv() fills: header and front in scratch, the rest in the buffers */
-  readonly #iov = new Iovec(MAX_PIECES + 1);
-  readonly #buffers = new Iovec(MAX_PIECES);
-  readonly #rest = new Iovec(MAX_PIECES);
-  readonly #own = new Iovec(1);
+  readonly #buffers: RxBuffers;
   /** bytes that the tag of the frame before took: what comes is likely alike */
   #expectedTag = 0;
   #frames = 0;
@@ -91,21 +78,17 @@ export class Receiver {
     interrupts: Interrupts,
   ) {
     this.#words = words;
-    this.#pool = windows;
     this.backend = backend;
     this.#values = values;
     this.#filters = filters;
     this.#statistics = statistics;
     this.#interrupts = interrupts;
     this.ring = new DescriptorRing(words, R.RDBAL, windows);
-    this.#scratch = windows.mapAnonymous(4096 + BOUNCE_BYTES);
-    this.#u8 = this.#scratch.window.u8;
-    // the header before it ends on a multiple of 64
-    this.#frontOff = this.#scratch.off + 64;
+    this.#buffers = new RxBuffers(windows, MAX_LONG);
   }
 
   close(): void {
-    this.#scratch.close();
+    this.#buffers.close();
   }
 
   /** Drains the backend as far as the descriptors go, and interrupts once for all. */
@@ -167,19 +150,20 @@ export class Receiver {
     }
     if (count === STARVED) return false;
     const expectedTag = this.#expectedTag;
-    this.#aim(len, FRONT - expectedTag);
-    const got = this.backend.recv(this.#iov);
+    const buffers = this.#buffers;
+    const target = buffers.target(this.hdrLen, Math.min(len, FRONT), FRONT - expectedTag, len > FRONT);
+    const got = this.backend.recv(target);
     if (got !== len + this.hdrLen) {
       if (got !== 0) this.#values[C.rx_drop_backend]!++;
       return got !== 0;
     }
-    const front = this.#frontOff;
-    const verdict = this.#admit(front, len);
+    const { u8, front } = buffers;
+    const verdict = this.#admit(u8, front, len);
     if (verdict === REJECTED) return true;
-    const tagged = len >= 18 && this.#filters.isTagged(this.#u8, front);
+    const tagged = len >= 18 && this.#filters.isTagged(u8, front);
     const strip = tagged && (this.#words[R.CTRL >> 2]! & R.CTRL_VME) !== 0 ? TAG_LEN : 0;
     if (strip !== expectedTag) {
-      if (len > FRONT) this.#moveRest(len - FRONT, FRONT - expectedTag, FRONT - strip);
+      if (len > FRONT) buffers.move(len - FRONT, FRONT - expectedTag, FRONT - strip);
       this.#expectedTag = strip;
     }
     this.#finish(len, strip, fcs, bufLen, verdict === ACCEPTED_INEXACT ? RXD_STAT_PIF : 0);
@@ -187,23 +171,23 @@ export class Receiver {
   }
 
   /**
-   * Translates the buffers for `need` bytes into #buffers. Returns how many descriptors they are. A descriptor whose
+   * Translates the buffers for `need` bytes. Returns how many descriptors they are. A descriptor whose
    * buffer cannot be written is returned to the driver with an error.
    */
   #gather(memory: GuestMemory, bufLen: number, need: number): number {
     const { ring } = this;
-    const buffers = this.#buffers;
+    const { pieces } = this.#buffers;
     const want = Math.ceil(need / bufLen);
     if (want > ring.size - 1) return NEVER_FITS;
     for (;;) {
       if (ring.count < want) return this.#starve();
-      buffers.clear();
+      pieces.clear();
       let at = ring.head;
       let got = 0;
       while (got < want) {
         const w = ring.off32 + 4 * at;
         const gpa = ring.u32[w]! + ring.u32[w + 1]! * 4294967296;
-        if (gpa === 0 || memory.translate(gpa, bufLen, buffers) !== 0) break;
+        if (gpa === 0 || memory.translate(gpa, bufLen, pieces) !== 0) break;
         got++;
         if (++at === ring.size) at = 0;
       }
@@ -225,29 +209,10 @@ export class Receiver {
     return STARVED;
   }
 
-  /** Makes #iov header and front in scratch, then the buffers from byte `at` of the frame on. */
-  #aim(len: number, at: number): void {
-    const iov = this.#iov;
-    const buffers = this.#buffers;
-    iov.clear();
-    iov.push(this.#scratch.window.index, this.#frontOff - this.hdrLen, this.hdrLen + Math.min(len, FRONT));
-    if (len <= FRONT) return;
-    let skip = at;
-    for (let k = 0; k < buffers.count; k++) {
-      const pieceLen = buffers.len[k]!;
-      if (skip >= pieceLen) skip -= pieceLen;
-      else {
-        iov.push(buffers.win[k]!, buffers.off[k]! + skip, pieceLen - skip);
-        skip = 0;
-      }
-    }
-  }
-
   /** Applies the filters; what is rejected is counted. */
-  #admit(front: number, len: number): number {
-    const u8 = this.#u8;
+  #admit(u8: Uint8Array, front: number, len: number): number {
     const type = be16(u8, front + MAC_BYTES);
-    if (type === ETHERTYPE_MAC_CONTROL && this.#isPause(front, len)) return REJECTED;
+    if (type === ETHERTYPE_MAC_CONTROL && this.#isPause(u8, front, len)) return REJECTED;
     const verdict = this.#filters.destination(u8, front);
     if (verdict === REJECTED) {
       const passes = type === ETHERTYPE_MAC_CONTROL && (this.#words[R.RCTL >> 2]! & R.RCTL_PMCF) !== 0;
@@ -264,9 +229,8 @@ export class Receiver {
   }
 
   /** Counts flow control frames (§13.7.16 ff.); true if this one goes no further. */
-  #isPause(front: number, len: number): boolean {
+  #isPause(u8: Uint8Array, front: number, len: number): boolean {
     const words = this.#words;
-    const u8 = this.#u8;
     const low = (le16(u8, front) | (le16(u8, front + 2) << 16)) >>> 0;
     if (low !== words[R.FCAL >> 2] || le16(u8, front + 4) !== words[R.FCAH >> 2] || len < 18) return false;
     if ((words[R.CTRL >> 2]! & R.CTRL_RFCE) === 0) return false;
@@ -277,21 +241,10 @@ export class Receiver {
     return true;
   }
 
-  /** The rest of the frame lies at byte `from` of the buffers, and belongs at `to`. */
-  #moveRest(len: number, from: number, to: number): void {
-    const rest = this.#rest;
-    const own = this.#own;
-    iovecSkip(this.#buffers, from, rest);
-    own.clear();
-    own.push(this.#scratch.window.index, this.#scratch.off + 4096, len);
-    copyPieces(this.#pool, rest.win, rest.off, rest.len, 0, len, own, 0);
-    copyPieces(this.#pool, own.win, own.off, own.len, 0, len, this.#buffers, to);
-  }
-
   /** Completes a frame that is received and accepted, and returns its descriptors. */
   #finish(len: number, strip: number, fcs: number, bufLen: number, statusBits: number): void {
-    const u8 = this.#u8;
-    const front = this.#frontOff;
+    const buffers = this.#buffers;
+    const { u8, front } = buffers;
     const rxcsum = this.#words[R.RXCSUM >> 2]!;
     let total = len;
     if (len < MIN_FRAME_LEN) {
@@ -303,9 +256,9 @@ export class Receiver {
     const wantsSum = (rxcsum & (R.RXCSUM_IPOFLD | R.RXCSUM_TUOFLD)) !== 0;
     const flags = this.hdrLen > 0 ? u8[front - this.hdrLen]! : 0;
     const needsCsum = (flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
-    const restSum = total > FRONT && (wantsSum || needsCsum) ? this.#sumRest(restAt, total - FRONT) : 0;
+    const restSum = total > FRONT && (wantsSum || needsCsum) ? buffers.sum16(restAt, total - FRONT) : 0;
     let verified = (flags & VIRTIO_NET_HDR_F_DATA_VALID) !== 0;
-    if (needsCsum) verified = this.#complete(front, here, total, restSum);
+    if (needsCsum) verified = this.#complete(u8, front, here, total, restSum);
     let csum = 0;
     let status = statusBits | RXD_STAT_IXSM;
     let errors = 0;
@@ -315,9 +268,12 @@ export class Receiver {
       check.look(u8, front, here, total, frameSum, rxcsum, verified);
       status = statusBits | check.status;
       errors = check.errors;
-      csum = this.#packetChecksum(rxcsum & R.RXCSUM_PCSS, front, here, strip, frameSum);
+      csum = packetChecksum(u8, front, here, rxcsum & R.RXCSUM_PCSS, strip, frameSum);
     }
-    if (fcs > 0) this.#appendFcs(front, here, restAt, total, strip);
+    if (fcs > 0) {
+      const crc = crc32(u8, front, here, CRC32_INIT);
+      buffers.putU32(~(total > here ? buffers.crc32(restAt, total - here, crc) : crc), total - strip);
+    }
     let special = 0;
     if (strip > 0) {
       special = be16(u8, front + 14);
@@ -325,7 +281,7 @@ export class Receiver {
       // addresses move over the tag: what lies before type and payload is the frame
       u8.copyWithin(front + TAG_LEN, front, front + MAC_BYTES);
     }
-    this.#put(front + strip, here - strip, 0);
+    buffers.put(front + strip, here - strip, 0);
     const broadcast = u8[front + strip] === 0xff && isBroadcast(u8, front + strip);
     this.#statistics.received(total, u8[front + strip]!, broadcast);
     this.#values[C.rx_frames]!++;
@@ -335,71 +291,17 @@ export class Receiver {
     this.#return(total - strip + fcs, bufLen, status, errors, csum, special);
   }
 
-  /** Copies `len` bytes of scratch memory into the buffers, `at` bytes from their beginning. */
-  #put(from: number, len: number, at: number): void {
-    const buffers = this.#buffers;
-    if (at + len <= buffers.len[0]! && buffers.win[0] === this.#scratch.window.index) {
-      this.#scratch.window.kernel.copy(buffers.off[0]! + at, from, len);
-      return;
-    }
-    const own = this.#own;
-    own.clear();
-    own.push(this.#scratch.window.index, from, len);
-    copyPieces(this.#pool, own.win, own.off, own.len, 0, len, buffers, at);
-  }
-
-  /** Sum of `len` bytes that lie in the buffers from byte `at` on, as the frame's bytes from FRONT on. */
-  #sumRest(at: number, len: number): number {
-    const rest = this.#rest;
-    iovecSkip(this.#buffers, at, rest);
-    let sum = 0;
-    let done = 0;
-    for (let k = 0; done < len; k++) {
-      const n = Math.min(rest.len[k]!, len - done);
-      sum += shifted(this.#pool.windows[rest.win[k]!]!.kernel.sum16(rest.off[k]!, n), done);
-      done += n;
-    }
-    return fold(sum);
-  }
-
   /**
    * Does what VIRTIO_NET_HDR_F_NEEDS_CSUM asks for, where the field is in the front. The frame is then right. False:
    * the header makes no sense, and the frame is left as it is.
    */
-  #complete(front: number, here: number, total: number, restSum: number): boolean {
-    const u8 = this.#u8;
+  #complete(u8: Uint8Array, front: number, here: number, total: number, restSum: number): boolean {
     const start = le16(u8, front - this.hdrLen + 6);
     const field = start + le16(u8, front - this.hdrLen + 8);
     if (start < 14 || start >= here || field + 2 > here) return false;
     const rest = total > here ? shifted(restSum, here - start) : 0;
     storeL4Checksum(u8, front + field, sum16(u8, front + start, here - start) + rest);
     return true;
-  }
-
-  /** §3.2.9: the sum from byte PCSS on, after stripping; as a big-endian number. */
-  #packetChecksum(pcss: number, front: number, here: number, strip: number, frameSum: number): number {
-    const before = Math.min(pcss < MAC_BYTES ? pcss : pcss + strip, here);
-    let sum = frameSum + (0xffff - sum16(this.#u8, front, before));
-    if (pcss < MAC_BYTES && strip > 0) sum += 0xffff - sum16(this.#u8, front + MAC_BYTES, TAG_LEN);
-    return swap16(shifted(fold(sum), before));
-  }
-
-  /** Computes the frame check sequence of the whole frame, and puts it behind what the driver is given. */
-  #appendFcs(front: number, here: number, restAt: number, total: number, strip: number): void {
-    let crc = crc32(this.#u8, front, here, CRC32_INIT);
-    if (total > here) {
-      const rest = this.#rest;
-      iovecSkip(this.#buffers, restAt, rest);
-      let left = total - here;
-      for (let k = 0; left > 0; k++) {
-        const n = Math.min(rest.len[k]!, left);
-        crc = crc32(this.#pool.windows[rest.win[k]!]!.u8, rest.off[k]!, n, crc);
-        left -= n;
-      }
-    }
-    const at = this.#scratch.off;
-    setLe32(this.#u8, at, ~crc >>> 0);
-    this.#put(at, FCS_LEN, total - strip);
   }
 
   /** Writes back the descriptors of a frame of `len` bytes (§3.2.3). */
@@ -431,6 +333,21 @@ function bufferLength(rctl: number): number {
   const step = (rctl >> R.RCTL_BSIZE_SHIFT) & 3;
   if ((rctl & R.RCTL_BSEX) === 0) return 2048 >> step;
   return step === 0 ? 2048 : 32768 >> step;
+}
+
+/** §3.2.9: the sum from byte PCSS on, after stripping; as a big-endian number. */
+function packetChecksum(
+  u8: Uint8Array,
+  front: number,
+  here: number,
+  pcss: number,
+  strip: number,
+  frameSum: number,
+): number {
+  const before = Math.min(pcss < MAC_BYTES ? pcss : pcss + strip, here);
+  let sum = frameSum + (0xffff - sum16(u8, front, before));
+  if (pcss < MAC_BYTES && strip > 0) sum += 0xffff - sum16(u8, front + MAC_BYTES, TAG_LEN);
+  return swap16(shifted(fold(sum), before));
 }
 
 function isBroadcast(u8: Uint8Array, at: number): boolean {

@@ -13,6 +13,9 @@ export type Reader = (word: number) => number;
 /** Called after the writable bits were stored; `value` is the whole of what was written. */
 export type Writer = (value: number, word: number) => void;
 
+/** Hooks that need nothing but the values. */
+type OwnHook = 'clear' | 'clearPair' | 'writeOneClears';
+
 /** Where an address leads: aliases to the register itself, 0xffff: nowhere. */
 const NOWHERE = 0xffff;
 const places = new Uint16Array(WORDS).fill(NOWHERE);
@@ -47,10 +50,35 @@ export class RegisterFile {
   readonly #onUnknown: () => void;
 
   /** `onUnknown`: an address without a register was accessed. */
-  constructor(readers: Record<ReadHook, Reader>, writers: Record<WriteHook, Writer>, onUnknown: () => void) {
+  constructor(
+    readers: Record<Exclude<ReadHook, OwnHook>, Reader>,
+    writers: Record<Exclude<WriteHook, OwnHook>, Writer>,
+    onUnknown: () => void,
+  ) {
     this.#onUnknown = onUnknown;
-    this.#readers = readHooks.map((hook) => (hook === undefined ? undefined : readers[hook]));
-    this.#writers = writeHooks.map((hook) => (hook === undefined ? undefined : writers[hook]));
+    const { words } = this;
+    const allReaders: Record<ReadHook, Reader> = {
+      ...readers,
+      clear: (word) => {
+        const value = words[word]!;
+        words[word] = 0;
+        return value;
+      },
+      clearPair: (word) => {
+        const value = words[word]!;
+        words[word] = 0;
+        words[word - 1] = 0;
+        return value;
+      },
+    };
+    const allWriters: Record<WriteHook, Writer> = {
+      ...writers,
+      writeOneClears: (value, word) => {
+        words[word]! &= ~value;
+      },
+    };
+    this.#readers = readHooks.map((hook) => (hook === undefined ? undefined : allReaders[hook]));
+    this.#writers = writeHooks.map((hook) => (hook === undefined ? undefined : allWriters[hook]));
     this.reset();
   }
 

@@ -131,6 +131,8 @@ export const RCTL_SBP = 0x00000004;
 export const RCTL_UPE = 0x00000008;
 export const RCTL_MPE = 0x00000010;
 export const RCTL_LPE = 0x00000020;
+/** loopback mode; of its four values the first is off, and the second that of the MAC */
+export const RCTL_LBM = 0x000000c0;
 export const RCTL_LBM_MAC = 0x00000040;
 export const RCTL_RDMTS_SHIFT = 8;
 export const RCTL_MO_SHIFT = 12;
@@ -160,7 +162,7 @@ export const RAH_AS = 0x00030000;
 
 // ---- the table ----
 
-/** What a register does when it is read, or after it was written; E1000 has a function for each. */
+/** What a register does when it is read, or after it was written; the device has a function for each. */
 export type ReadHook = 'clear' | 'clearPair' | 'icr' | 'ics';
 export type WriteHook =
   | 'ctrl'

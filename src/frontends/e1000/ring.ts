@@ -56,6 +56,11 @@ export class DescriptorRing {
     return this.#words[this.#first + TAIL]!;
   }
 
+  /** Descriptors that the registers say there are. */
+  get length(): number {
+    return this.#words[this.#first + LEN]! / DESCRIPTOR_BYTES;
+  }
+
   /** Whether the ring can be served. */
   usable(memory: GuestMemory): boolean {
     if (this.stale) this.#locate(memory);
