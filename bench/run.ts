@@ -12,6 +12,7 @@ import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
 import { netmapIf } from './netmap-if.js';
 import { netmapPipe } from './netmap-pipe.js';
+import { netmapPktGen } from './netmap-pkt-gen.js';
 import { netmapVale } from './netmap-vale.js';
 import { portScaling } from './port-scaling.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
@@ -32,6 +33,7 @@ const benches: readonly Bench[] = [
   netmapIf,
   netmapVale,
   netmapPipe,
+  netmapPktGen,
 ];
 
 const usage = `Usage: npm run bench [-- --only NAME]… [--json] [--quick] [--list]

@@ -31,7 +31,8 @@ export interface PollEntry {
   revents: number;
 }
 
-const DEFAULT_SPIN_US = 20;
+/** as long as a fabric polls a port that has no work */
+const DEFAULT_SPIN_US = 50;
 
 export class PortPoll {
   readonly entries: readonly PollEntry[];
