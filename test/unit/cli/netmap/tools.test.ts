@@ -73,7 +73,8 @@ test('what cannot be done is refused, with the reason', async (t) => {
 
 test('pkt-gen tx to rx through a running fabric: every frame is counted, and said as the original says it', async (t) => {
   const cli = await withFabric(t);
-  const rx = cli.start('pkt-gen', '-i', 'vale1:r', '-f', 'rx', '-W');
+  // a ring for all of them: a receiver that gets no processor for a while loses nothing
+  const rx = cli.start('pkt-gen', '-i', 'vale1:r', '-f', 'rx', '-W', '-C', '4096');
   await ready(rx);
   const tx = await cli.run(...'pkt-gen -i vale1:s -f tx -n 3000 -R 20000 -l 100 -N -S 02:00:00:00:00:01'.split(' '));
   assert.equal(tx.status, 0, tx.stderr);
@@ -144,7 +145,7 @@ test('pkt-gen -p: a thread a ring, and their sum', async (t) => {
 
 test('lb: a flow goes to one pipe, flows to all of them, and nothing is lost', async (t) => {
   const cli = await withFabric(t);
-  const lb = cli.start('lb', '-i', 'vale1:in', '-p', '2', '-B', '1000', '-w', '0', '-o', '1');
+  const lb = cli.start('lb', '-i', 'vale1:in@conf:slots=4096', '-p', '2', '-B', '1000', '-w', '0', '-o', '1');
   await lb.complains(/successfully opened pipe #2 vale1:in\{1\/xT@\d+ \(tx slots: 1024\)/);
   const readers = ['0', '1'].map((id) => cli.start('pkt-gen', '-i', `vale1:in}${id}`, '-f', 'rx', '-W', '-w', '0'));
   for (const reader of readers) await ready(reader);
