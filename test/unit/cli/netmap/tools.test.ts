@@ -146,7 +146,7 @@ test('pkt-gen -p: a thread a ring, and their sum', async (t) => {
 test('lb: a flow goes to one pipe, flows to all of them, and nothing is lost', async (t) => {
   const cli = await withFabric(t);
   const lb = cli.start('lb', '-i', 'vale1:in@conf:slots=4096', '-p', '2', '-B', '1000', '-w', '0', '-o', '1');
-  await lb.complains(/successfully opened pipe #2 vale1:in\{1\/xT@\d+ \(tx slots: 1024\)/);
+  await lb.complains(/successfully opened pipe #2 vale1:in\{1\/xT@\d+ \(tx slots: 4096\)/);
   const readers = ['0', '1'].map((id) => cli.start('pkt-gen', '-i', `vale1:in}${id}`, '-f', 'rx', '-W', '-w', '0'));
   for (const reader of readers) await ready(reader);
   const tx = await cli.run(...'pkt-gen -i vale1:s -f tx -n 2000 -R 10000 -s 10.0.0.1:1000-10.0.0.9:1100'.split(' '));
