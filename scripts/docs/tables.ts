@@ -3,6 +3,7 @@ import { buildProgram } from '../../src/cli/program.js';
 import { describeApi } from '../../src/cli/schema.js';
 import { fabricSchema, nicSpecSchema, patchSpecSchema } from '../../src/control/schema.js';
 import { slotKeys } from '../../src/control/slot-spec.js';
+import { registerMap } from '../../src/frontends/e1000/registers.js';
 import type { BackendOption } from '../../src/net-backends/net-backend.js';
 import { netBackends } from '../../src/net-backends/registry.js';
 
@@ -104,6 +105,25 @@ function commandsTable(): string {
   return table(['command', 'what it does'], rows);
 }
 
+/** The registers of the e1000: hexadecimal as its manual writes it, and what a hook does in words. */
+function registersTable(): string {
+  const hex = (value: number, digits: number) => `${(value >>> 0).toString(16).toUpperCase().padStart(digits, '0')}h`;
+  const place = (at: number, count: number, stride: number) =>
+    count === 1 ? hex(at, 5) : `${hex(at, 5)} to ${hex(at + (count - 1) * stride, 5)}, step ${stride}`;
+  const rows = registerMap.map((r) => {
+    const { count = 1, stride = 4 } = r;
+    const access = r.onRead === 'clear' || r.onRead === 'clearPair' ? 'cleared when read' : hex(r.writable, 8);
+    return [
+      code(r.name),
+      place(r.offset, count, stride),
+      r.alias === undefined ? '' : place(r.alias, count, stride),
+      hex(r.reset, 8),
+      r.writable === 0 && r.onWrite !== undefined ? 'by its meaning' : r.writable === 0 && !r.onRead ? 'none' : access,
+    ];
+  });
+  return table(['register', 'address', 'also at', 'after reset', 'bits written'], rows);
+}
+
 /** The table that `<!-- table: NAME -->` stands for. */
 export async function makeTable(name: string): Promise<string> {
   const [kind, argument = ''] = name.split(' ');
@@ -122,6 +142,8 @@ export async function makeTable(name: string): Promise<string> {
       return patchTable();
     case 'api':
       return apiTable();
+    case 'registers':
+      return registersTable();
     case 'commands':
       return commandsTable();
     default:

@@ -4,6 +4,7 @@ import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
+import { counterNames as e1000CounterNames } from '../../src/frontends/e1000/counters.js';
 import { counterNames } from '../../src/frontends/virtio-net/counters.js';
 import { ringsCounterNames } from '../../src/net-backends/netmap/rings.js';
 import { ownHostCounterNames } from '../../src/netmap/host/counters.js';
@@ -24,6 +25,7 @@ test('every counter is explained', () => {
     return names.filter((name) => !text.includes(`\`${name}\``));
   };
   assert.deepEqual(missing('docs/virtio-net.md', counterNames), []);
+  assert.deepEqual(missing('docs/e1000.md', e1000CounterNames), []);
   assert.deepEqual(missing('docs/netmap.md', [...ownHostCounterNames, ...ringsCounterNames]), []);
   assert.deepEqual(missing('docs/vale.md', [...portCounterNames, ...switchCounterNames]), []);
 });
