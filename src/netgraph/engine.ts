@@ -2,11 +2,7 @@
  * The graph of a fabric: its nodes, their names, and everything that passes between them
  * (netgraph(4); sys/netgraph/ng_base.c says what the words mean).
  *
- * Data goes from hook to hook by direct calls. What would enter a node whose method runs, or make the
- * recursion too deep, waits in a queue, which is served when the outermost call has returned: that is
- * the end of a *turn*, and only until then are frame references valid (burst.ts).
- * A loop in the graph never ends: so a turn has a budget, and what exceeds it is dropped, counted as
- * drop_loop, and told to the log.
+ * Data takes the way that turns.ts describes.
  *
  * Control: a message runs at once and returns its errno, unless its node is busy; then it waits too,
  * and counts as sent. A node that shuts down loses its hooks first, then its name and ID.
@@ -16,36 +12,13 @@ import { NetbeError } from '../errors.js';
 import { NG_TYPESIZ, NGM_GENERIC_COOKIE } from './abi.js';
 import { decodeId, isNodeName, parseAddress } from './address.js';
 import { NgBufferPool } from './buffers.js';
-import type { NgBurst } from './burst.js';
 import { type Errno, errnoOf } from './errno.js';
 import { genericMessage } from './generic.js';
 import { isHookName, NgHook } from './hook.js';
 import { isResponse, type NgMessage, newResponse } from './message.js';
-import {
-  NgNode,
-  type NgResult,
-  type NgType,
-  NODE_DROP_FAILED,
-  NODE_DROP_LOOP,
-  NODE_DROP_NOT_CONNECTED,
-  NODE_DROP_QUEUE_FULL,
-  NODE_RX_FRAMES,
-  nodeCounterNames,
-} from './node.js';
-import { DataQueue } from './queue.js';
+import { NgNode, type NgResult, type NgType, nodeCounterNames } from './node.js';
+import { Turns } from './turns.js';
 import { nodeTypes } from './types.js';
-
-/** hooks that a frame passes by direct calls; further ones by the queue */
-const MAX_DEPTH = 64;
-/** bursts that one turn serves from the queue */
-const MAX_ROUNDS = 256;
-/** what one turn costs at most: a delivery costs DELIVERY_COST and 1 a frame */
-const TURN_BUDGET = 131072;
-const DELIVERY_COST = 8;
-/** control items that one turn serves: two nodes that answer each other for ever */
-const MAX_CONTROL = 4096;
-/** seconds between two messages of one kind in the log */
-const TELL_AGAIN_SEC = 10;
 
 export interface NetgraphOptions {
   /** seconds, monotonic; for tests */
@@ -57,6 +30,7 @@ export type NodeOrErrno = NgNode | Errno;
 
 export class Netgraph {
   readonly buffers: NgBufferPool;
+  readonly turns: Turns;
   /** seconds on a monotonic clock */
   readonly clock: () => number;
   /** text of the last error that had one, for the person who sent the message */
@@ -66,13 +40,6 @@ export class Netgraph {
   readonly #nodes = new Map<number, NgNode>();
   readonly #names = new Map<string, NgNode>();
   #nextId = 1;
-  readonly #data: DataQueue;
-  #control: { node: NgNode; run: () => void }[] = [];
-  #depth = 0;
-  #rounds = 0;
-  #spent = 0;
-  #controlServed = 0;
-  #toldLoopAt = Number.NEGATIVE_INFINITY;
   #closed = false;
 
   constructor(
@@ -81,8 +48,18 @@ export class Netgraph {
   ) {
     this.buffers = new NgBufferPool(runtime.windows);
     this.clock = options.clock ?? (() => runtime.loop.nowSec);
-    this.#data = new DataQueue(this.buffers);
+    this.turns = new Turns(runtime, this.buffers, this.clock);
     for (const type of nodeTypes) this.registerType(type);
+  }
+
+  /** A turn is under way: what is delivered now may wait until it ends. */
+  get inTurn(): boolean {
+    return this.turns.inTurn;
+  }
+
+  /** Runs `work` as one turn: frames in the arena are valid until it returns. For sources: sockets, timers. */
+  turn(work: () => void): void {
+    this.turns.turn(work);
   }
 
   // ---- types ----
@@ -196,7 +173,7 @@ export class Netgraph {
   removeNode(node: NgNode, really = false): void {
     if (!node.valid) return;
     if (node.busy) {
-      this.#later(node, () => this.removeNode(node, really));
+      this.turns.later(node, () => this.removeNode(node, really));
       return;
     }
     node.valid = false;
@@ -233,7 +210,7 @@ export class Netgraph {
   connect(node: NgNode, name: string, node2: NgNode, name2: string): Errno | undefined {
     const busy = node.busy ? node : node2.busy ? node2 : undefined;
     if (busy !== undefined) {
-      this.#later(busy, () => this.#tellDeferred(node, this.connect(node, name, node2, name2)));
+      this.turns.later(busy, () => this.#tellDeferred(node, this.connect(node, name, node2, name2)));
       return undefined;
     }
     if (!node.valid || !node2.valid) return 'ENOENT';
@@ -310,7 +287,7 @@ export class Netgraph {
     const { node } = hook;
     if (!node.hooks.includes(hook)) return;
     node.hooks = node.hooks.filter((other) => other !== hook);
-    if (node.busy) this.#later(node, () => this.#guard(node, () => node.methods.disconnect?.(hook)));
+    if (node.busy) this.turns.later(node, () => this.#guard(node, () => node.methods.disconnect?.(hook)));
     else this.#guard(node, () => node.methods.disconnect?.(hook));
   }
 
@@ -334,20 +311,16 @@ export class Netgraph {
   /** Sends a message to a node; the reply goes to node `msg.from`. */
   sendMessage(node: NgNode, msg: NgMessage, lasthook?: NgHook): Errno | undefined {
     if (!node.valid) return 'ENOENT';
-    if (node.busy) {
-      this.#later(node, () => this.sendMessage(node, msg, lasthook));
+    if (node.busy || this.turns.tooDeep) {
+      this.turns.messageLater(node, () => this.sendMessage(node, msg, lasthook));
       return undefined;
     }
-    this.#depth++;
-    try {
+    return this.turns.turn(() => {
       const result = this.#rcvmsg(node, msg, lasthook?.valid === true ? lasthook : undefined);
       if (typeof result === 'string') return result;
       if (result !== undefined && !isResponse(msg)) this.respond(node, msg, result);
       return undefined;
-    } finally {
-      this.#depth--;
-      if (this.#depth === 0) this.#endTurn();
-    }
+    });
   }
 
   /** Answers a message, at once or later. */
@@ -368,7 +341,7 @@ export class Netgraph {
 
   /** The type's own handler; without one a message is silently dropped. */
   callRcvmsg(node: NgNode, msg: NgMessage, lasthook: NgHook | undefined): NgResult {
-    return this.#run(node, () => node.methods.rcvmsg?.(msg, lasthook));
+    return this.turns.run(node, () => node.methods.rcvmsg?.(msg, lasthook));
   }
 
   /** Notes the text that goes with an error. */
@@ -387,150 +360,11 @@ export class Netgraph {
     return this.fail(errnoOf(error), remedy === undefined ? `${message}` : `${message}. ${remedy}`);
   }
 
-  // ---- data path ----
-
-  /** Hands a burst to the node of `hook`. Called by hook.send(). */
-  deliver(hook: NgHook, burst: NgBurst): void {
-    if (burst.count === 0) return;
-    const { node } = hook;
-    if (node.busy || node.queued > 0 || this.#depth === MAX_DEPTH) {
-      this.#enqueue(hook, burst);
-      if (this.#depth === 0) this.#endTurn();
-      return;
-    }
-    if (this.#spent > TURN_BUDGET) {
-      this.#dropLoop(hook, burst);
-      return;
-    }
-    this.#spent += DELIVERY_COST + burst.count;
-    node.values[NODE_RX_FRAMES]! += burst.count;
-    this.#depth++;
-    node.busy = true;
-    try {
-      node.methods.rcvdata?.(hook, burst);
-    } catch (error) {
-      this.#rcvdataThrew(node, burst, error);
-    }
-    node.busy = false;
-    this.#depth--;
-    if (this.#depth === 0) this.#endTurn();
-  }
-
-  /** A turn is under way: what is delivered now may wait until it ends. */
-  get inTurn(): boolean {
-    return this.#depth > 0;
-  }
-
-  /** Runs `work` as one turn: frames in the arena are valid until it returns. For sources: sockets, timers. */
-  turn(work: () => void): void {
-    this.#depth++;
-    try {
-      work();
-    } finally {
-      this.#depth--;
-      if (this.#depth === 0) this.#endTurn();
-    }
-  }
-
-  #enqueue(hook: NgHook, burst: NgBurst): void {
-    if (this.#data.push(hook, burst)) hook.node.queued++;
-    else hook.node.values[NODE_DROP_QUEUE_FULL]! += burst.count;
-  }
-
-  #endTurn(): void {
-    this.#depth++;
-    while (this.#control.length > 0 || this.#data.count > 0) {
-      if (this.#control.length > 0) this.#serveControl();
-      else this.#serveData();
-    }
-    this.#depth--;
-    this.#rounds = 0;
-    this.#spent = 0;
-    this.#controlServed = 0;
-    this.buffers.endTurn();
-  }
-
-  #serveData(): void {
-    const data = this.#data;
-    const hook = data.headHook();
-    const burst = data.headBurst();
-    const { node } = hook;
-    node.queued--;
-    if (!hook.valid) node.values[NODE_DROP_NOT_CONNECTED]! += burst.count;
-    else if (this.#rounds === MAX_ROUNDS) this.#dropLoop(hook, burst);
-    else {
-      this.#rounds++;
-      // those that wait behind it are later: it must not queue behind them
-      const { queued } = node;
-      node.queued = 0;
-      this.deliver(hook, burst);
-      node.queued += queued;
-    }
-    data.shift();
-  }
-
-  #serveControl(): void {
-    const items = this.#control;
-    this.#control = [];
-    for (const { node, run } of items) {
-      node.queued--;
-      run();
-    }
-  }
-
-  /** Control that waits until no method runs. Its number in a turn is bounded. */
-  #later(node: NgNode, run: () => void): void {
-    if (this.#controlServed++ === MAX_CONTROL) {
-      this.runtime.log.warn({ node: node.label }, 'netgraph: messages answer each other without end; dropped');
-      return;
-    }
-    if (this.#controlServed > MAX_CONTROL) return;
-    node.queued++;
-    this.#control.push({ node, run });
-  }
-
-  #dropLoop(hook: NgHook, burst: NgBurst): void {
-    const { node } = hook;
-    node.values[NODE_DROP_LOOP]! += burst.count;
-    const now = this.clock();
-    if (now - this.#toldLoopAt < TELL_AGAIN_SEC) return;
-    this.#toldLoopAt = now;
-    this.runtime.log.warn(
-      { node: node.label, type: node.type.name, hook: hook.name },
-      'netgraph: frames go round in a loop of the graph; dropped, counted as drop_loop',
-    );
-  }
-
-  #rcvdataThrew(node: NgNode, burst: NgBurst, error: unknown): void {
-    if (node.values[NODE_DROP_FAILED] === 0) {
-      const stack = error instanceof Error ? error.stack : String(error);
-      this.runtime.log.error(
-        { node: node.label, type: node.type.name, error: stack },
-        'rcvdata of a netgraph node threw',
-      );
-    }
-    node.values[NODE_DROP_FAILED]! += burst.count;
-  }
-
   // ---- calls into types ----
-
-  /** Runs a method of the control path while the node counts as busy. */
-  #run<T>(node: NgNode, method: () => T): T {
-    const { busy } = node;
-    node.busy = true;
-    this.#depth++;
-    try {
-      return method();
-    } finally {
-      node.busy = busy;
-      this.#depth--;
-      if (this.#depth === 0) this.#endTurn();
-    }
-  }
 
   #ask(node: NgNode, method: () => Errno | undefined): Errno | undefined {
     try {
-      return this.#run(node, method);
+      return this.turns.run(node, method);
     } catch (error) {
       return this.failed(error);
     }
@@ -539,7 +373,7 @@ export class Netgraph {
   /** For methods that cannot refuse. */
   #guard<T>(node: NgNode, method: () => T): T | undefined {
     try {
-      return this.#run(node, method);
+      return this.turns.run(node, method);
     } catch (error) {
       this.failed(error);
       return undefined;

@@ -26,7 +26,7 @@ export class NgHook {
       this.node.values[NODE_DROP_NOT_CONNECTED]! += burst.count;
       return;
     }
-    this.node.engine.deliver(peer, burst);
+    this.node.engine.turns.deliver(peer, burst);
   }
 }
 
