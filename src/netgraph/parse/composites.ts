@@ -187,6 +187,7 @@ function unparseComposite(composite: Composite, data: ByteReader): string {
     text += ` ${composite.label(index, expected)}${type.unparse(data)}`;
     expected = index + 1;
   }
+  skipPadding(composite, data, start);
   return `${composite.open}${text}${text === '' ? '' : ' '}${composite.close}`;
 }
 
@@ -199,9 +200,13 @@ function readComposite<T>(composite: Composite, data: ByteReader, read: (type: P
     data.pad(start, type.align);
     values.push(read(type));
   }
-  // a structure that is cut short of its padding is as good
-  if (data.off < data.bytes.length) data.pad(start, composite.align);
+  skipPadding(composite, data, start);
   return values;
+}
+
+/** A structure that ends the data is as good without its padding. */
+function skipPadding(composite: Composite, data: ByteReader, start: number): void {
+  if (data.off < data.bytes.length) data.pad(start, composite.align);
 }
 
 /** Bytes, written as an array of hexadecimal ones; a string in quotes is taken too. */
