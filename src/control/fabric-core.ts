@@ -11,6 +11,7 @@ import type { Log, Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { WindowPool } from '../memory/window.js';
 import { Patch } from '../net-backends/patch.js';
+import { netmapOf } from '../netmap/netmap.js';
 import { PortSocketServer } from '../netmap/port-socket/server.js';
 import { NetmapService } from '../netmap/port-socket/service.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
@@ -165,6 +166,7 @@ export class FabricCore {
     }
     this.#nics.clear();
     this.#patches.clear();
+    netmapOf(this.runtime).close();
     this.runtime.mevent.close();
   }
 

@@ -10,6 +10,8 @@ export const ringCounterNames = [
   'tx_drop_indirect',
   'tx_drop_not_attached',
   'ring_reinits',
+  'forwarded',
+  'forward_drops',
   'monitor_slots',
   'monitor_drops',
 ] as const;

@@ -4,16 +4,20 @@
  *
  *   vale0:p      a port of switch vale0, made when it is first opened and gone with its last user
  *   netmap:v0    the persistent port v0 (newif), attached to a switch or not
+ *   netmap:eth1  an interface of the host, its wire and its stack
  *   …{ID  …}ID   the ends of a pipe in the memory of the port before the bracket
  *   …/t /r /z    a monitor of any of these
  */
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
+import { interfaceNames } from '../sys/netdev.js';
 import { DEFAULT_SLOTS, MAX_RINGS, MAX_SLOTS, MIN_SLOTS } from './abi.js';
 import { NR_MONITOR_RX, NR_MONITOR_TX, NR_ZCOPY_MON } from './abi-register.js';
 import type { NetmapAdapter, RingSizes } from './adapter.js';
+import { SwitchedInterface } from './host/switch-port.js';
 import { Memories } from './memories.js';
 import { MonitorAdapter } from './monitor.js';
+import { NicAdapter } from './nic-adapter.js';
 import { NullAdapter } from './null-port.js';
 import { PipeEnd } from './pipe.js';
 import { NetmapPort } from './port.js';
@@ -23,11 +27,11 @@ import { ValeAdapter } from './vale-adapter.js';
 
 export interface NetmapOpenOptions {
   /** rings each way of a port that this makes, 1 by default */
-  txRings?: number;
-  rxRings?: number;
+  txRings?: number | undefined;
+  rxRings?: number | undefined;
   /** slots of each, 1024 by default */
-  txSlots?: number;
-  rxSlots?: number;
+  txSlots?: number | undefined;
+  rxSlots?: number | undefined;
   /** extra buffers, in a list from ni_bufs_head on; there may be fewer */
   extraBufs?: number;
   onReady?: (() => void) | undefined;
@@ -35,7 +39,7 @@ export interface NetmapOpenOptions {
 
 export interface NetmapPortInfo {
   name: string;
-  kind: 'vale' | 'pipe' | 'monitor' | 'persistent' | 'null';
+  kind: 'vale' | 'pipe' | 'monitor' | 'persistent' | 'interface' | 'null';
   users: number;
   memId: number;
   /** switch that it is attached to, and its number there; '' and -1 */
@@ -49,6 +53,8 @@ export class Netmap {
   readonly #memories: Memories;
   /** by nr_name: "vale0:p", "v0", "vale0:p{1" */
   readonly #adapters = new Map<string, NetmapAdapter>();
+  /** interfaces of the host that are attached to a switch, by the name of their port there */
+  readonly #switched = new Map<string, SwitchedInterface>();
   #nextMonitor = 1;
   #nextNull = 1;
 
@@ -115,7 +121,7 @@ export class Netmap {
   parse(text: string): NetmapPortName {
     return parsePortName(text, (nrName) => {
       const found = this.#adapters.get(nrName);
-      return found !== undefined && !(found instanceof PipeEnd);
+      return found === undefined ? interfaceNames().includes(nrName) : !(found instanceof PipeEnd);
     });
   }
 
@@ -132,8 +138,12 @@ export class Netmap {
         name,
         'A name has 1 to 15 letters, digits, dots, underscores or hyphens.',
       );
-    if (this.#adapters.has(name))
-      throw new NetbeError(`there is a port ${name} already`, { code: 'EEXIST', kind: 'usage', subject: name });
+    if (this.#adapters.has(name) || interfaceNames().includes(name))
+      throw new NetbeError(`there is ${this.#adapters.has(name) ? 'a port' : 'an interface'} ${name} already`, {
+        code: 'EEXIST',
+        kind: 'usage',
+        subject: name,
+      });
     this.#makeVale(name, sizesOf(name, options), options.memId ?? 0, options.extraBufs ?? 0, true);
   }
 
@@ -148,27 +158,54 @@ export class Netmap {
     adapter.close();
   }
 
-  /** Attaches a persistent port to a switch, under its name (vale-ctl -a). Returns its number there. */
-  attach(switchName: string, name: string): number {
+  /**
+   * Attaches a persistent port to a switch, under its name (vale-ctl -a), or an interface of the host, with `host`
+   * its stack as a second port (vale-ctl -h). Returns its number there.
+   */
+  attach(switchName: string, name: string, { host = false } = {}): number {
+    const key = `${switchName}:${name}`;
+    const isPort = this.#adapters.get(name)?.persistent === true;
+    if (!isPort && interfaceNames().includes(name)) {
+      const attached = new SwitchedInterface(this.#runtime, switchName, name, host);
+      this.#switched.set(key, attached);
+      return attached.portIndex;
+    }
     const adapter = this.#persistent(name);
+    if (host) throw usageError(`${name} has no host rings: it is no interface of the host`, name, 'Use -a.');
     adapter.attach(switchName, name);
-    this.#adapters.set(`${switchName}:${name}`, adapter);
+    this.#adapters.set(key, adapter);
     return adapter.portIndex;
   }
 
   /** Detaches it again (vale-ctl -d). Returns the number that it had. */
   detach(switchName: string, name: string): number {
-    const adapter = this.#persistent(name);
-    if (adapter.switchName !== switchName)
+    const key = `${switchName}:${name}`;
+    const attached = this.#switched.get(key);
+    const port = attached ?? this.#persistent(name);
+    if (port.switchName !== switchName)
       throw new NetbeError(`port ${name} is not attached to ${switchName}`, {
         code: 'EINVAL',
         kind: 'usage',
         subject: name,
       });
-    const { portIndex } = adapter;
-    this.#adapters.delete(`${switchName}:${name}`);
-    adapter.detach();
+    const { portIndex } = port;
+    if (attached !== undefined) {
+      this.#switched.delete(key);
+      attached.close();
+    } else {
+      this.#adapters.delete(key);
+      (port as ValeAdapter).detach();
+    }
     return portIndex;
+  }
+
+  /** Closes all ports, whoever has them: the fabric ends. */
+  close(): void {
+    for (const attached of this.#switched.values()) attached.close();
+    this.#switched.clear();
+    for (const adapter of new Set(this.#adapters.values())) for (const user of [...adapter.users]) user.close();
+    for (const adapter of new Set(this.#adapters.values())) adapter.close();
+    this.#adapters.clear();
   }
 
   list(): NetmapPortInfo[] {
@@ -206,12 +243,13 @@ export class Netmap {
       this.#checkMemory(found, name);
       return found;
     }
+    if (name.kind === 'netmap' && interfaceNames().includes(baseName)) return this.#makeNic(baseName, memId, options);
     if (name.kind === 'netmap' && name.pipe === undefined)
       throw new NetbeError(`there is no port ${name.text}`, {
         code: 'ENXIO',
         kind: 'usage',
         subject: name.text,
-        remedy: `Make it first: netbe vale-ctl -n ${baseName}`,
+        remedy: `There is no interface of that name either. A port is made with: netbe vale-ctl -n ${baseName}`,
       });
     const sizes = sizesOf(baseName, { ...options, ...confOf(name) });
     const adapter = this.#makeVale(baseName, sizes, memId, options.extraBufs ?? 0, false);
@@ -230,6 +268,15 @@ export class Netmap {
     const memory = this.#memories.forPort(name, memId, sizes, extraBufs);
     const adapter = new ValeAdapter(this.#runtime, name, memory, sizes, persistent);
     this.#register(name, adapter);
+    return adapter;
+  }
+
+  /** An interface's rings are in the global region, as in netmap: it and its pipes can hand buffers to others there. */
+  #makeNic(ifname: string, memId: number, { txSlots, rxSlots, extraBufs = 0 }: NetmapOpenOptions): NicAdapter {
+    const sizes = { ...sizesOf(ifname, { txSlots, rxSlots }), hostTxRings: 1, hostRxRings: 1 };
+    const memory = this.#memories.forPort(ifname, memId === 0 ? 1 : memId, sizes, extraBufs);
+    const adapter = new NicAdapter(this.#runtime, ifname, memory, sizes);
+    this.#register(ifname, adapter);
     return adapter;
   }
 
@@ -311,6 +358,7 @@ export class Netmap {
 function kindOf(adapter: NetmapAdapter): NetmapPortInfo['kind'] {
   if (adapter instanceof PipeEnd) return 'pipe';
   if (adapter instanceof MonitorAdapter) return 'monitor';
+  if (adapter instanceof NicAdapter) return 'interface';
   if (adapter instanceof NullAdapter) return 'null';
   return adapter.persistent ? 'persistent' : 'vale';
 }

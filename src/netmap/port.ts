@@ -69,15 +69,35 @@ export class NetmapPort implements Pollable {
     this.rxRings = selection.rx.map(({ ring }) => ring);
     this.onReady = options.onReady;
     this.nifpOff = this.memory.allocIf();
-    for (const kring of [...selection.tx, ...selection.rx]) {
-      if (kring.users++ === 0) adapter.opened(kring);
-      if (((options.flags ?? 0) & NR_EXCLUSIVE) !== 0) kring.exclusive = true;
-    }
+    this.#takeRings(((options.flags ?? 0) & NR_EXCLUSIVE) !== 0);
     const { head, count } = this.memory.allocBufList(options.extraBufs ?? 0);
     this.extraBufs = count;
     this.#writeIf(head);
     adapter.users.add(this);
     adapter.usersChanged();
+  }
+
+  #takeRings(exclusive: boolean): void {
+    const taken: KRing[] = [];
+    try {
+      for (const kring of [...this.txKrings, ...this.rxKrings]) {
+        if (kring.users === 0) this.#adapter.opened(kring);
+        kring.users++;
+        taken.push(kring);
+        if (exclusive) kring.exclusive = true;
+      }
+    } catch (error) {
+      this.#giveRings(taken);
+      this.memory.freeIf(this.nifpOff);
+      throw error;
+    }
+  }
+
+  #giveRings(krings: readonly KRing[]): void {
+    for (const kring of krings) {
+      kring.users--;
+      kring.exclusive = false;
+    }
   }
 
   get adapter(): NetmapAdapter {
@@ -189,10 +209,7 @@ export class NetmapPort implements Pollable {
     this.#closed = true;
     this.#adapter.runtime.loop.remove(this);
     this.#eventfd?.close();
-    for (const kring of [...this.txKrings, ...this.rxKrings]) {
-      kring.users--;
-      kring.exclusive = false;
-    }
+    this.#giveRings([...this.txKrings, ...this.rxKrings]);
     this.memory.freeBufList(this.bufsHead);
     this.memory.freeIf(this.nifpOff);
     this.#adapter.users.delete(this);

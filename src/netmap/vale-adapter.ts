@@ -8,11 +8,10 @@
  */
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError } from '../errors.js';
-import { Iovec } from '../memory/iovec.js';
 import { OFFLOAD_ALL } from '../wire/vnet-header.js';
-import { NETMAP_MAX_FRAGS, NS_MOREFRAG } from './abi.js';
 import { NetmapAdapter, type RingSizes } from './adapter.js';
 import { ChainReader } from './chain-reader.js';
+import { ChainWriter, NO_ROOM } from './chain-writer.js';
 import { R } from './counters.js';
 import { A_OPEN, A_TOUCHED, K_DROP_BAD, K_DROP_FULL, K_FRAMES, type KRing } from './kring.js';
 import type { NetmapMemory } from './memory.js';
@@ -30,7 +29,7 @@ export class ValeAdapter extends NetmapAdapter {
   #txOffloads = OFFLOAD_ALL;
   #rxOffloads = OFFLOAD_ALL;
   readonly #reader: ChainReader;
-  readonly #iov = new Iovec(NETMAP_MAX_FRAGS);
+  readonly #writer = new ChainWriter();
 
   constructor(runtime: Runtime, name: string, memory: NetmapMemory, sizes: RingSizes, persistent: boolean) {
     super(runtime, name, memory, sizes);
@@ -186,50 +185,20 @@ export class ValeAdapter extends NetmapAdapter {
     const port = this.#port;
     if (port === undefined) return;
     const { values } = this.counters;
+    const writer = this.#writer;
     let received = 0;
     for (let len = port.peekRecvLen(); len > 0; len = port.peekRecvLen()) {
       const kring = this.rxKrings[port.nextRing() % this.rxKrings.length]!;
-      const slots = Math.ceil(len / kring.bufSize);
-      if (slots > kring.rxSpace || slots > NETMAP_MAX_FRAGS) {
-        values[R.rx_drop_full]!++;
+      const slots = writer.list(kring, len);
+      if (slots <= 0) {
+        values[slots === NO_ROOM ? R.rx_drop_full : R.rx_drop_bad_slot]!++;
         port.rxDiscard();
-      } else if (!this.#listSlots(kring, slots, len)) {
-        values[R.rx_drop_bad_slot]!++;
-        port.rxDiscard();
-      } else if (port.recv(this.#iov) > 0) {
-        fillSlots(kring, slots, len);
+      } else if (port.recv(writer.iov) > 0) {
+        writer.fill(kring, slots, len);
         received++;
       }
     }
     values[R.rx_frames]! += received;
     if (received > 0) this.wake();
   }
-
-  /** Makes #iov the buffers of the next `slots` slots. False if one has none. */
-  #listSlots(kring: KRing, slots: number, len: number): boolean {
-    const { ring, bufSize } = kring;
-    const iov = this.#iov;
-    iov.clear();
-    let at = kring.hwtail;
-    let left = len;
-    for (let k = 0; k < slots; k++, at = kring.next(at)) {
-      const idx = ring.bufIdx(at);
-      if (!kring.isValid(idx, 0)) return false;
-      iov.push(ring.window.index, ring.bufsOff + idx * bufSize, Math.min(left, bufSize));
-      left -= bufSize;
-    }
-    return true;
-  }
-}
-
-/** Describes a frame of `len` bytes in the next slots of a receive ring: they are its user's from now on. */
-function fillSlots(kring: KRing, slots: number, len: number): void {
-  const { ring, bufSize } = kring;
-  let at = kring.hwtail;
-  let left = len;
-  for (let k = slots; k > 0; k--, at = kring.next(at)) {
-    ring.setLenAndFlags(at, Math.min(left, bufSize), (slots << 8) | (k > 1 ? NS_MOREFRAG : 0));
-    left -= bufSize;
-  }
-  kring.hwtail = at;
 }
