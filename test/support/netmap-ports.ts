@@ -20,9 +20,9 @@ export class NetmapRig {
   }
 
   /** Closes all ports. Nothing may be left of them. */
-  close(): void {
+  closePorts(): void {
     const { netmap, runtime } = this;
-    for (const port of this.#opened) port.close();
+    for (const port of this.#opened.splice(0)) port.close();
     for (const { name, kind, switchName } of netmap.list()) {
       if (kind !== 'persistent') continue;
       if (switchName !== '') netmap.detach(switchName, name);
@@ -33,7 +33,11 @@ export class NetmapRig {
     assert.deepEqual(runtime.counters.directory(), []);
     const mapped = runtime.windows.windows.reduce((sum, { rangeCount }) => sum + rangeCount, 0);
     assert.equal(mapped, 0, 'no memory is left mapped');
-    runtime.close();
+  }
+
+  close(): void {
+    this.closePorts();
+    this.runtime.close();
   }
 }
 
