@@ -25,6 +25,8 @@ export interface DriverOptions {
   /** where the rings go; 16-byte aligned; see ringBytes */
   gpa: number;
   eventIdx?: boolean;
+  /** of the used ring; 4096 for the legacy interface (§2.7.2) */
+  usedAlign?: number;
 }
 
 /** Bytes that the three parts of a queue take one behind the other. */
@@ -50,17 +52,17 @@ export class VirtqueueDriver {
   readonly #chains = new Map<number, number[]>();
 
   constructor(window: Window, base: number, options: DriverOptions) {
-    const { size, gpa, eventIdx = false } = options;
+    const { size, gpa, eventIdx = false, usedAlign = 4 } = options;
     this.size = size;
     this.eventIdx = eventIdx;
     this.desc = gpa;
     this.avail = gpa + 16 * size;
-    this.used = align(this.avail + 6 + 2 * size, 4);
+    this.used = align(this.avail + 6 + 2 * size, usedAlign);
     this.#u8 = window.u8;
     this.#view = new DataView(window.u8.buffer);
     this.#base = base;
     for (let i = size - 1; i >= 0; i--) this.#free.push(i);
-    this.#u8.fill(0, base + gpa, base + gpa + ringBytes(size));
+    this.#u8.fill(0, base + gpa, base + this.used + 6 + 8 * size);
   }
 
   get freeDescriptors(): number {
