@@ -4,11 +4,8 @@ import { after, before, describe, it } from 'node:test';
 import type { Guest } from '../support/guest/guest.js';
 import { Lab } from '../support/guest/lab.js';
 import { configure, iperf, macOf, ping, until, waitForPing } from '../support/guest/net.js';
+import { noOffloads } from '../support/guest/qemu.js';
 import { startUml } from '../support/guest/uml.js';
-
-const noOffloads =
-  'csum=off,guest_csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,' +
-  'guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off';
 
 describe('QEMU and user-mode-linux on one VALE switch', { timeout: 240_000 }, () => {
   let lab: Lab;

@@ -11,6 +11,11 @@ import { Guest, type GuestNic, guestDir } from './guest.js';
 import { dyingWithParent } from './parent-death.js';
 import { ready } from './uml.js';
 
+/** Properties of a virtio-net device whose driver gets and sends complete frames only. */
+export const noOffloads =
+  'csum=off,guest_csum=off,gso=off,host_tso4=off,host_tso6=off,host_ecn=off,host_ufo=off,' +
+  'guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off';
+
 export interface QemuNic extends GuestNic {
   /** further properties of the virtio-net-pci device, for instance "guest_tso4=off" */
   properties?: string | undefined;
