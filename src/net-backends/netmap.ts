@@ -70,7 +70,6 @@ function open(request: BackendOpen): NetBackend {
   const interfaces = interfaceNames();
   const netmap = netmapOf(runtime);
   const name = parsePortName(device, (nrName) => interfaces.includes(nrName) || netmap.find(nrName) !== undefined);
-  refuseSecondUser(request.runtime, request.device);
   const isInterface = interfaces.includes(name.portName) && name.pipe === undefined;
   if (!isInterface && (name.pipe !== undefined || netmap.find(name.baseName) !== undefined))
     return openRings(request, name);
@@ -83,6 +82,7 @@ function open(request: BackendOpen): NetBackend {
 }
 
 function openRings(request: BackendOpen, name: NetmapPortName): NetBackend {
+  refuseSecondUser(request.runtime, request.device);
   for (const option of [MODE, QUEUES, PROMISC, ZERO_COPY])
     refuseOption(option, request, 'is for interfaces of the host: this port has none behind it');
   return openPortRings(request, name, {

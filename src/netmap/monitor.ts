@@ -62,6 +62,11 @@ export class MonitorAdapter extends NetmapAdapter {
   readonly #watched: ReadonlySet<KRing>;
   readonly #monitors: Monitors;
   readonly #zeroCopy: boolean;
+  // of the slots in hand: see #fits()
+  #idx = 0;
+  #len = 0;
+  #flags = 0;
+  #ownIdx = 0;
 
   /** `flags`: NR_MONITOR_TX, NR_MONITOR_RX, NR_ZCOPY_MON; `selection`: the rings of `parent` that are watched. */
   constructor(
@@ -106,20 +111,13 @@ export class MonitorAdapter extends NetmapAdapter {
 
   /** False when there is no room, or nothing that can be copied. */
   #copySlot(kring: KRing, at: number, own: KRing, flag: number): boolean {
-    const { ring } = kring;
-    const idx = ring.bufIdx(at);
-    const word = ring.lenAndFlags(at);
-    const len = word & 0xffff;
-    const flags = word >>> 16;
-    const to = own.hwtail;
-    const ownIdx = own.ring.bufIdx(to);
-    if (own.rxSpace === 0 || !own.isValid(ownIdx, 0) || !kring.isValid(idx, len) || (flags & NS_INDIRECT) !== 0)
-      return false;
-    const copied = Math.min(len, own.bufSize);
-    const src = ring.bufsOff + idx * kring.bufSize;
-    copyPiece(own.ring.window, own.ring.bufsOff + ownIdx * own.bufSize, ring.window, src, copied);
-    own.ring.setLenAndFlags(to, copied, (flags & NS_MOREFRAG) | flag);
-    own.hwtail = own.next(to);
+    if (!this.#fits(kring, at, own)) return false;
+    const len = Math.min(this.#len, own.bufSize);
+    const src = kring.ring.bufsOff + this.#idx * kring.bufSize;
+    const dst = own.ring.bufsOff + this.#ownIdx * own.bufSize;
+    copyPiece(own.ring.window, dst, kring.ring.window, src, len);
+    own.ring.setLenAndFlags(own.hwtail, len, (this.#flags & NS_MOREFRAG) | flag);
+    own.hwtail = own.next(own.hwtail);
     return true;
   }
 
@@ -132,21 +130,26 @@ export class MonitorAdapter extends NetmapAdapter {
   }
 
   #takeBuffer(kring: KRing, at: number, own: KRing, flag: number): boolean {
-    const { ring } = kring;
-    const idx = ring.bufIdx(at);
-    const word = ring.lenAndFlags(at);
-    const len = word & 0xffff;
-    const flags = word >>> 16;
+    if (!this.#fits(kring, at, own)) return false;
     const to = own.hwtail;
-    const ownIdx = own.ring.bufIdx(to);
-    if (own.rxSpace === 0 || !own.isValid(ownIdx, 0) || !kring.isValid(idx, len) || (flags & NS_INDIRECT) !== 0)
-      return false;
-    own.ring.setBufIdx(to, idx);
-    own.ring.setLenAndFlags(to, len, (flags & (NS_MOREFRAG | NS_TXMON)) | flag | NS_BUF_CHANGED);
+    own.ring.setBufIdx(to, this.#idx);
+    own.ring.setLenAndFlags(to, this.#len, (this.#flags & (NS_MOREFRAG | NS_TXMON)) | flag | NS_BUF_CHANGED);
     own.hwtail = own.next(to);
-    ring.setBufIdx(at, ownIdx);
-    ring.setSlotFlags(at, flags | NS_BUF_CHANGED);
+    kring.ring.setBufIdx(at, this.#ownIdx);
+    kring.ring.setSlotFlags(at, this.#flags | NS_BUF_CHANGED);
     return true;
+  }
+
+  /** Reads slot `at` of a ring that is watched, and the next one of ours, each once. False when there is none, or it makes no sense. */
+  #fits(kring: KRing, at: number, own: KRing): boolean {
+    const { ring } = kring;
+    const word = ring.lenAndFlags(at);
+    this.#idx = ring.bufIdx(at);
+    this.#len = word & 0xffff;
+    this.#flags = word >>> 16;
+    this.#ownIdx = own.ring.bufIdx(own.hwtail);
+    const readable = kring.isValid(this.#idx, this.#len) && (this.#flags & NS_INDIRECT) === 0;
+    return readable && own.rxSpace > 0 && own.isValid(this.#ownIdx, 0);
   }
 
   #count(seen: number, slots: number): void {

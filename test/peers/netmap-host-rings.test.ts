@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, describe, test } from 'node:test';
 import { SOFTWARE_OFFLOADS } from '../../src/net-backends/offload-features.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { openHostRings } from '../../src/netmap/host/host-rings.js';
@@ -10,54 +10,21 @@ import { openFdCount } from '../../src/sys/fd.js';
 import { interfaceNames, netdevInfo } from '../../src/sys/netdev.js';
 import { FrameBuffer } from '../conformance/backend-peers.js';
 import { buildFrame } from '../support/frames.js';
-import { Namespace } from '../support/namespace.js';
 import { patch, whileRunning } from '../support/patch.js';
-import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { enterOwnNetwork, ip, tapsUnavailable } from '../support/tap.js';
+import type { TestRuntime } from '../support/runtime.js';
+import { ip, tapsUnavailable } from '../support/tap.js';
+import { VethRig } from '../support/veth-rig.js';
 
 const HOST_MAC = [2, 0, 0, 0, 0, 2];
 const PEER_MAC = [2, 0, 0, 0, 0, 1];
-const BYTES = 2_000_000;
 
 describe('host rings of an interface', { skip: tapsUnavailable, timeout: 120_000 }, () => {
+  const rig = new VethRig(2_000_000);
   let runtime: TestRuntime;
-  let host: Namespace;
-  let peer: Namespace;
-
-  before(async () => {
-    enterOwnNetwork();
-    host = await Namespace.here();
-    peer = await Namespace.create();
-    await peer.listen();
-  });
-  after(async () => {
-    await host?.close();
-    await peer?.close();
-  });
 
   beforeEach(() => {
-    runtime = testRuntime();
-    ip('link add l0 type veth peer name l1');
-    ip('link set l0 address 02:00:00:00:00:02');
-    ip('link set l1 address 02:00:00:00:00:01');
-    ip('addr add 10.0.0.2/24 dev l0');
-    ip('addr add fd00::2/64 dev l0 nodad');
-    ip('link set l0 up');
-    peer.adopt('l1', ['10.0.0.1/24', 'fd00::1/64']);
+    ({ runtime } = rig);
   });
-  afterEach(() => {
-    runtime.close();
-    ip('link del l0');
-  });
-
-  async function hostTalksToPeer(what: string): Promise<void> {
-    for (const address of ['10.0.0.1', 'fd00::1']) {
-      const { echoed } = await whileRunning(runtime, host.echo(address, [1, 17, 1000, 1400]));
-      assert.deepEqual(echoed, [1, 17, 1000, 1400], `${what}: datagrams to ${address}`);
-      const result = await whileRunning(runtime, host.transfer(address, BYTES));
-      assert.deepEqual(result, { bytes: BYTES, intact: true }, `${what}: a stream to ${address}`);
-    }
-  }
 
   for (const mode of ['xdp-native', 'packet'])
     for (const [order, devices] of [
@@ -69,7 +36,7 @@ describe('host rings of an interface', { skip: tapsUnavailable, timeout: 120_000
           const joined = patch(runtime, devices, features);
           try {
             assert.equal(joined.ends[devices.indexOf('netmap:l0^')]!.status?.().mode, 'host');
-            await hostTalksToPeer(mode);
+            await rig.hostTalksToPeer(mode);
             for (const device of ['netmap:l0', 'netmap:l0^']) {
               assert.ok(runtime.count(device, 'rx_frames') > 20);
               assert.ok(runtime.count(device, 'tx_frames') > 20);
@@ -100,7 +67,7 @@ describe('host rings of an interface', { skip: tapsUnavailable, timeout: 120_000
     backend.close();
     assert.deepEqual(interfaceNames(), interfaces);
     assert.equal(openFdCount(), fds);
-    await hostTalksToPeer('afterwards');
+    await rig.hostTalksToPeer('afterwards');
   });
 
   describe('alone', () => {

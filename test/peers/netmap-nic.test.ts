@@ -1,18 +1,16 @@
 /** An interface by its rings, and as a port of a switch: this namespace's stack at one end, another's behind the wire. */
 import assert from 'node:assert/strict';
-import { after, afterEach, before, beforeEach, describe, test } from 'node:test';
+import { beforeEach, describe, test } from 'node:test';
 import { NR_FORWARD, NS_BUF_CHANGED, NS_FORWARD, NS_MOREFRAG } from '../../src/netmap/abi.js';
 import { netmapOf } from '../../src/netmap/netmap.js';
 import type { NetmapPort } from '../../src/netmap/port.js';
 import type { NetmapRing } from '../../src/netmap/ring.js';
 import { valeSwitches } from '../../src/netmap/vale/switches.js';
 import { openFdCount } from '../../src/sys/fd.js';
-import { Namespace } from '../support/namespace.js';
 import { whileRunning } from '../support/patch.js';
-import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { enterOwnNetwork, ip, tapsUnavailable } from '../support/tap.js';
-
-const BYTES = 1_000_000;
+import type { TestRuntime } from '../support/runtime.js';
+import { tapsUnavailable } from '../support/tap.js';
+import { VethRig } from '../support/veth-rig.js';
 
 /** Moves what waits in `rx` to `tx` by exchanging buffers, as netmap's bridge does. */
 function swap(rx: NetmapRing, tx: NetmapRing): void {
@@ -30,44 +28,15 @@ function swap(rx: NetmapRing, tx: NetmapRing): void {
 
 describe('an interface of the host as a netmap port', { skip: tapsUnavailable, timeout: 120_000 }, () => {
   let runtime: TestRuntime;
-  let host: Namespace;
-  let peer: Namespace;
-
-  before(async () => {
-    enterOwnNetwork();
-    host = await Namespace.here();
-    peer = await Namespace.create();
-    await peer.listen();
-  });
-  after(async () => {
-    await host?.close();
-    await peer?.close();
-  });
-
-  beforeEach(() => {
-    runtime = testRuntime();
-    ip('link add l0 type veth peer name l1');
-    ip('addr add 10.0.0.2/24 dev l0');
-    ip('addr add fd00::2/64 dev l0 nodad');
-    ip('link set l0 up');
-    peer.adopt('l1', ['10.0.0.1/24', 'fd00::1/64']);
-  });
-  afterEach(() => {
+  const rig = new VethRig(1_000_000, () => {
     netmapOf(runtime).close();
     assert.deepEqual(runtime.counters.directory(), []);
     assert.deepEqual(valeSwitches(runtime).list(), []);
-    runtime.close();
-    ip('link del l0');
   });
 
-  async function hostTalksToPeer(what: string): Promise<void> {
-    for (const address of ['10.0.0.1', 'fd00::1']) {
-      const { echoed } = await whileRunning(runtime, host.echo(address, [1, 17, 1400]));
-      assert.deepEqual(echoed, [1, 17, 1400], `${what}: datagrams to ${address}`);
-      const result = await whileRunning(runtime, host.transfer(address, BYTES));
-      assert.deepEqual(result, { bytes: BYTES, intact: true }, `${what}: a stream to ${address}`);
-    }
-  }
+  beforeEach(() => {
+    ({ runtime } = rig);
+  });
 
   for (const hdrLen of [0, 12])
     test(`a program that moves buffers between the rings of wire and host is a wire itself (header ${hdrLen})`, async () => {
@@ -83,10 +52,10 @@ describe('an interface of the host as a netmap port', { skip: tapsUnavailable, t
       const port: NetmapPort = netmapOf(runtime).open('netmap:l0*', { onReady });
       assert.deepEqual([port.memory.id, port.txRings.length, port.rxRings.length], [1, 2, 2]);
       port.vnetHdrLen = hdrLen;
-      await hostTalksToPeer('swapped');
+      await rig.hostTalksToPeer('swapped');
       assert.throws(() => netmapOf(runtime).attach('vale0', 'l0'), { code: 'EBUSY' });
       port.close();
-      await hostTalksToPeer('closed');
+      await rig.hostTalksToPeer('closed');
     });
 
   test('NS_FORWARD hands frames on to the other side, without a buffer being moved', async () => {
@@ -99,7 +68,7 @@ describe('an interface of the host as a netmap port', { skip: tapsUnavailable, t
     };
     const port: NetmapPort = netmapOf(runtime).open('netmap:l0*', { onReady });
     for (const rx of port.rxRings) rx.flags |= NR_FORWARD;
-    await hostTalksToPeer('forwarded');
+    await rig.hostTalksToPeer('forwarded');
     assert.ok(runtime.count('rings l0', 'forwarded') > 100);
   });
 
@@ -113,13 +82,13 @@ describe('an interface of the host as a netmap port', { skip: tapsUnavailable, t
         .ports.map(({ name }) => name),
       ['l0', 'l0^'],
     );
-    await hostTalksToPeer('switched');
+    await rig.hostTalksToPeer('switched');
     assert.ok(runtime.count('vale0', 'unicast') > 100);
     assert.throws(() => netmap.attach('vale0', 'l0'), { code: 'EEXIST' });
     assert.throws(() => netmap.detach('vale1', 'l0'), { code: 'ENXIO' });
     netmap.detach('vale0', 'l0');
     assert.equal(openFdCount(), fds);
-    await hostTalksToPeer('detached');
+    await rig.hostTalksToPeer('detached');
   });
 
   test('attached without them, a port of the switch speaks for the interface, and the host does not', async () => {
@@ -127,7 +96,7 @@ describe('an interface of the host as a netmap port', { skip: tapsUnavailable, t
     const port = netmap.open('vale0:p');
     netmap.attach('vale0', 'l0');
     // an address that is nobody's: the peer asks for it, and the port hears the question
-    const asked = peer.echo('10.0.0.77', [1]).catch(() => undefined);
+    const asked = rig.peer.echo('10.0.0.77', [1]).catch(() => undefined);
     const heard = (): boolean => {
       port.rxsync();
       const rx = port.rxRings[0]!;

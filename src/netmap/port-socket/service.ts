@@ -46,7 +46,10 @@ export class NetmapService implements PortService {
         return { body: {} };
       }),
     'pools-info-get': (name) => this.#withAdapter(name, ({ memory }) => ({ body: { ...memory.status() } })),
-    'vale-attach': (name) => ({ body: { portIndex: this.#netmap.attach(...splitValeName(name)) } }),
+    'vale-attach': (name, body) => {
+      const portIndex = this.#netmap.attach(...splitValeName(name), { host: bodyFlag(body, 'host') });
+      return { body: { portIndex } };
+    },
     'vale-detach': (name) => ({ body: { portIndex: this.#netmap.detach(...splitValeName(name)) } }),
     'vale-list': (name) => this.#list(name),
     'vale-newif': (name, body) => {
