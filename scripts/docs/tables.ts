@@ -124,6 +124,16 @@ function registersTable(): string {
   return table(['register', 'address', 'also at', 'after reset', 'bits written'], rows);
 }
 
+/** The options of a command. */
+function toolTable(name: string): string {
+  const command = buildProgram().commands.find((c) => c.name() === name);
+  if (!command) throw new Error(`no command ${name}`);
+  return table(
+    ['option', 'what it does'],
+    command.options.map(({ flags, description }) => [code(flags), description]),
+  );
+}
+
 /** The table that `<!-- table: NAME -->` stands for. */
 export async function makeTable(name: string): Promise<string> {
   const [kind, argument = ''] = name.split(' ');
@@ -144,6 +154,8 @@ export async function makeTable(name: string): Promise<string> {
       return apiTable();
     case 'registers':
       return registersTable();
+    case 'tool':
+      return toolTable(argument);
     case 'commands':
       return commandsTable();
     default:

@@ -33,7 +33,11 @@ export class NetmapService implements PortService {
   }
 
   serve({ type, name, body }: PortRequest): Answer {
-    return this.#handlers[type](name, body);
+    try {
+      return this.#handlers[type](name, body);
+    } catch (error) {
+      throw explained(error);
+    }
   }
 
   readonly #handlers: Record<RequestType, (name: string, body: Body) => Answer> = {
@@ -123,6 +127,15 @@ export class NetmapService implements PortService {
       remedy: 'netbe run --spin-us N says how long it goes on when they have none.',
     });
   }
+}
+
+/** What the kernel alone refuses may well be the sandbox's doing: an interface cannot be had in one that did not begin with it. */
+function explained(error: unknown): unknown {
+  if (!(error instanceof NetbeError) || error.remedy !== undefined || !['EPERM', 'EACCES'].includes(error.code))
+    return error;
+  const { message, code, syscall, subject } = error;
+  const remedy = 'In a sandbox no interface can be opened later: start the fabric as root with --no-sandbox.';
+  return new NetbeError(message, { code, kind: 'environment', syscall, subject, remedy, cause: error });
 }
 
 function sizesOf(body: Body): { txRings?: number; rxRings?: number; txSlots?: number; rxSlots?: number } {
