@@ -23,6 +23,8 @@ export interface ForegroundOptions {
   /** control socket; undefined: the one that follows from the name */
   control: string | undefined;
   log: { level: LogLevel; format: LogFormat };
+  /** commands of ngctl, run before there are NICs */
+  netgraph: string[];
   nics: NicSpec[];
   patches: PatchSpec[];
   poll: PollOptions;
@@ -44,6 +46,7 @@ export async function runInForeground(options: ForegroundOptions): Promise<void>
     const identity = { name, version: netbeVersion, startedAt: startedAt.toISOString(), portSocket, sandbox };
     server = await ControlServer.listen({ fabric, identity, path: options.control });
     await fabric.listenPorts(portSocket);
+    if (options.netgraph.length > 0) await fabric.runNgctl(options.netgraph);
     const added: NicInfo[] = [];
     for (const nic of nics) added.push(await fabric.addNic(nic));
     for (const patch of options.patches) await fabric.addPatch(patch);

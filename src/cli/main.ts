@@ -5,6 +5,7 @@
  */
 import { CommanderError } from 'commander';
 import { printError, statusOf } from './errors.js';
+import { separateNgctl } from './ngctl.js';
 import { buildProgram } from './program.js';
 
 const runsOnWithoutReader = new Set(['run', 'up', 'capture']);
@@ -16,7 +17,7 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 
 const program = buildProgram();
 try {
-  await program.parseAsync();
+  await program.parseAsync(separateNgctl(process.argv.slice(2)), { from: 'user' });
 } catch (error) {
   if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2;
   else {

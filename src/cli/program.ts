@@ -7,6 +7,7 @@ import { bridgeCommand } from './netmap/bridge.js';
 import { lbCommand } from './netmap/lb.js';
 import { pktGenCommand } from './netmap/pkt-gen.js';
 import { valeCtlCommand } from './netmap/vale-ctl.js';
+import { ngctlCommand } from './ngctl.js';
 import { linkCommand, nicCommand } from './nic.js';
 import { patchCommand, unpatchCommand } from './patch.js';
 import { portsCommand } from './ports.js';
@@ -30,6 +31,7 @@ export function buildProgram(): Command {
     linkCommand(),
     patchCommand(),
     unpatchCommand(),
+    ngctlCommand(),
     qemuArgsCommand(),
     umlArgsCommand(),
     valeCtlCommand(),

@@ -1,4 +1,5 @@
 /** netbe run (NICs from -s, as in bhyve) and netbe up (a fabric file). */
+import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Command, InvalidArgumentError, Option } from 'commander';
@@ -6,7 +7,8 @@ import type { NicSpec } from '../control/fabric-types.js';
 import { checkName, duplicateError, findDuplicate, resolveNic } from '../control/nic-spec.js';
 import { DEFAULT_FABRIC_NAME, DEFAULT_SPIN_US, type LogLevel, logLevels } from '../control/schema.js';
 import { parseSlotSpec } from '../control/slot-spec.js';
-import { usageError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
+import { scriptLines } from '../netgraph/ngctl/files.js';
 import { type FabricChoice, print, withFabricChoice } from './command.js';
 import type { ForegroundOptions } from './foreground.js';
 import { plural } from './format.js';
@@ -23,6 +25,7 @@ interface RunOptions extends FabricChoice, LogOptions, SandboxChoice {
   strictMemory?: boolean;
   spinUs?: number;
   backend?: string[];
+  netgraph?: string;
 }
 
 function collect(value: string, before: string[] = []): string[] {
@@ -42,6 +45,7 @@ export function runCommand(): Command {
     .option('-s, --slot <spec>', 'a NIC: slot[:func],emulation,backend[,key=value...]; any number', collect)
     .option('--strict-memory', 'refuse guest memory whose file could be shrunk')
     .option('--spin-us <n>', `microseconds to poll a port that has no work (default: ${DEFAULT_SPIN_US})`, parseSpin)
+    .option('--netgraph <file>', 'commands of ngctl that make the graph that NICs join; run first')
     .option('--backend <module>', 'JavaScript module with a backend of your own; any number', collect);
   return withSandboxOptions(withLogOptions(withFabricChoice(command)))
     .addHelpText(
@@ -60,7 +64,7 @@ function parseSpin(text: string): number {
 async function run(options: RunOptions): Promise<void> {
   const texts = options.slot ?? [];
   if (texts.includes('help')) return print(`${slotHelp()}\n\n${backendsHelp()}`);
-  if (texts.length === 0)
+  if (texts.length === 0 && options.netgraph === undefined)
     throw usageError(
       'no NIC is given',
       '-s',
@@ -77,14 +81,24 @@ async function run(options: RunOptions): Promise<void> {
     name: checkName(options.fabric ?? DEFAULT_FABRIC_NAME),
     control: options.control === undefined ? undefined : resolve(options.control),
     log: { level: options.logLevel ?? 'info', format: options.logJson ? 'json' : 'auto' },
+    netgraph: options.netgraph === undefined ? [] : graphCommands(options.netgraph),
     nics,
     patches: [],
     poll: options.spinUs === undefined ? {} : { spinUs: options.spinUs },
     strictMemory: options.strictMemory ?? false,
     backends,
     sandbox: options,
-    reads: [],
+    reads: options.netgraph === undefined ? [] : [resolve(options.netgraph)],
   });
+}
+
+function graphCommands(path: string): string[] {
+  try {
+    return scriptLines(readFileSync(path, 'utf8')).map(({ line }) => line);
+  } catch (error) {
+    const { code = 'EIO', message } = error as NodeJS.ErrnoException;
+    throw new NetbeError(`--netgraph ${path}: ${message}`, { code, kind: 'usage', subject: path });
+  }
 }
 
 export function upCommand(): Command {

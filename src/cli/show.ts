@@ -1,7 +1,7 @@
 /** netbe show: the fabric as a whole, or one NIC and why it carries frames or does not. */
 import type { Command } from 'commander';
 import { diagnose, type Finding } from '../control/diagnose.js';
-import type { NicInfo, PatchInfo, SwitchInfo } from '../control/fabric-types.js';
+import type { GraphInfo, NicInfo, PatchInfo, SwitchInfo } from '../control/fabric-types.js';
 import type { BackendStatus } from '../net-backends/net-backend.js';
 import { clientCommand, connect, type FabricChoice, print, printJson } from './command.js';
 import { formatCount, formatTable, plural } from './format.js';
@@ -24,20 +24,22 @@ export function showCommand(): Command {
         else print([nicLines(nic), ...findings.map(findingLines)].join('\n'));
         return;
       }
-      const [fabric, nics, patches, switches, counters] = await Promise.all([
+      const [fabric, nics, patches, switches, netgraph, counters] = await Promise.all([
         client.fabric(),
         client.nics(),
         client.patches(),
         client.switches(),
+        client.netgraph(),
         client.counters(),
       ]);
-      if (options.json) return printJson({ ...fabric, nics, patches, switches });
+      if (options.json) return printJson({ ...fabric, nics, patches, switches, netgraph });
       const { name: fabricName, pid, version, startedAt } = fabric;
       print(`fabric "${fabricName}": process ${pid}, netbe ${version}, since ${startedAt}`);
       if (fabric.sandbox) print(sandboxLines(fabric.sandbox));
       for (const nic of nics) print(`\n${nicLines(nic)}`);
       for (const patch of patches) print(`\n${patchLines(patch, counters[patch.name])}`);
       for (const one of switches) print(`\n${switchLines(one)}`);
+      if (netgraph.nodes.length > 0) print(`\n${graphLines(netgraph)}`);
     });
 }
 
@@ -88,6 +90,17 @@ function patchLines({ name, a, b, statusA, statusB }: PatchInfo, counters: Recor
     ...statusLines('first: ', statusA),
     ...statusLines('second: ', statusB),
   ].join('\n');
+}
+
+function graphLines({ nodes }: GraphInfo): string {
+  const nameOf = (name: string, id: string): string => `${name === '' ? `[${id}]` : name}:`;
+  const rows = nodes.map(({ id, name, type, hooks }) => [
+    `  ${nameOf(name, id)}`,
+    type,
+    hooks.map((hook) => `${hook.name} to ${nameOf(hook.peerName, hook.peerId)}${hook.peerHook}`).join(', '),
+  ]);
+  const head = [{ head: '  NODE' }, { head: 'TYPE' }, { head: 'HOOKS' }];
+  return `netgraph: ${plural(nodes.length, 'node')}\n${formatTable(head, rows)}`;
 }
 
 function switchLines({ name, ports, table }: SwitchInfo): string {

@@ -108,6 +108,27 @@ export const switchSchema = {
   }),
 };
 
+const graphHook = object('A hook, and what it is connected to', {
+  name: text('Name of the hook'),
+  peerHook: text('Hook of the node behind it'),
+  peerId: text('ID of that node, hexadecimal'),
+  peerName: text('Its name; empty: it has none'),
+  peerType: text('Its type'),
+});
+
+const graphNode = object('A node of the graph', {
+  id: text('ID, hexadecimal: [ID]: is its address'),
+  name: text('Name; empty: it has none'),
+  type: text('Type'),
+  hooks: list(graphHook, 'Its hooks'),
+});
+
+export const graphSchema = {
+  $id: 'Graph',
+  title: 'Graph',
+  ...object('The netgraph of the fabric', { nodes: list(graphNode, 'All nodes') }),
+};
+
 const sandboxPath = object('A file, or all below a folder', {
   path: text('Where'),
   access: {
@@ -168,6 +189,7 @@ export const fabricInfoSchema = {
     nics: integer('NICs in it'),
     patches: integer('Patches in it'),
     switches: integer('VALE switches in it'),
+    graphNodes: integer('Nodes of its netgraph'),
     sandbox,
   }),
 };

@@ -9,10 +9,12 @@ import fastifySwagger from '@fastify/swagger';
 import { Ajv2020, type ErrorObject } from 'ajv/dist/2020.js';
 import fastify, { type FastifyError, type FastifyInstance, type FastifyReply } from 'fastify';
 import { NetbeError, usageError } from '../errors.js';
+import { netgraphRoutes, ngctlCommandSchema, ngctlCommandsSchema, ngctlResultSchema } from './api-netgraph.js';
 import {
   answers,
   countersSchema,
   fabricInfoSchema,
+  graphSchema,
   linkSchema,
   nicSchema,
   patchSchema,
@@ -67,10 +69,14 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
     fabricInfoSchema,
     countersSchema,
     linkSchema,
+    graphSchema,
+    ngctlCommandSchema,
+    ngctlCommandsSchema,
+    ngctlResultSchema,
     problemSchema,
   ];
   for (const schema of schemas) app.addSchema(schema);
-  ajv.addSchema([nicSpecSchema, patchSpecSchema, linkSchema]);
+  ajv.addSchema([nicSpecSchema, patchSpecSchema, linkSchema, ngctlCommandSchema, ngctlCommandsSchema]);
   app.setValidatorCompiler(({ schema }) => ajv.compile(schema as object));
   app.setSchemaErrorFormatter(bodyError);
   app.setErrorHandler((error: FastifyError, _request, reply) => sendProblem(reply, toNetbeError(error)));
@@ -102,6 +108,7 @@ export async function buildApi(fabric: FabricControl, identity: FabricIdentity):
     nicRoutes(routes, fabric, identity);
     oneNicRoutes(routes, fabric);
     patchRoutes(routes, fabric, identity);
+    netgraphRoutes(routes, fabric);
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   await app.ready();
@@ -118,8 +125,13 @@ function fabricRoutes(app: FastifyInstance, fabric: FabricControl, identity: Fab
   app.route({
     ...get('/v1/fabric', 'getFabric', 'The fabric', { $ref: 'Fabric#' }),
     handler: async () => {
-      const { nics, patches, switches } = await fabric.show();
-      const counts = { nics: nics.length, patches: patches.length, switches: switches.length };
+      const { nics, patches, switches, netgraph } = await fabric.show();
+      const counts = {
+        nics: nics.length,
+        patches: patches.length,
+        switches: switches.length,
+        graphNodes: netgraph.nodes.length,
+      };
       const sandbox = identity.sandbox?.info() ?? null;
       const { name, version, startedAt, portSocket = null } = identity;
       return { name, version, pid: process.pid, node: process.version, startedAt, portSocket, ...counts, sandbox };

@@ -31,6 +31,8 @@ export interface FabricConfig {
   strictMemory: boolean;
   /** modules with backends of one's own */
   backends: URL[];
+  /** commands of ngctl */
+  netgraph: string[];
   nics: NicSpec[];
   patches: PatchSpec[];
 }
@@ -43,6 +45,7 @@ interface FabricFile {
   poll?: PollOptions;
   strictMemory?: boolean;
   backends?: string[];
+  netgraph?: string[];
   nics: NicSpec[];
   patches?: PatchSpec[];
 }
@@ -95,6 +98,7 @@ export function parseConfig(text: string, path: string): FabricConfig {
     poll: raw.poll ?? {},
     strictMemory: raw.strictMemory ?? false,
     backends: (raw.backends ?? []).map((module) => pathToFileURL(resolve(dir, module))),
+    netgraph: raw.netgraph ?? [],
     nics,
     patches: raw.patches ?? [],
   };

@@ -2,7 +2,17 @@
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { NetbeError } from '../errors.js';
-import type { Counters, NicInfo, NicSpec, PatchInfo, PatchSpec, SandboxInfo, SwitchInfo } from './fabric-types.js';
+import type {
+  Counters,
+  GraphInfo,
+  NicInfo,
+  NicSpec,
+  PatchInfo,
+  PatchSpec,
+  SandboxInfo,
+  SwitchInfo,
+} from './fabric-types.js';
+import { NgctlClient } from './ngctl-client.js';
 import { knownFabrics } from './runtime-dir.js';
 
 /** GET /v1/fabric */
@@ -16,6 +26,7 @@ export interface FabricSummary {
   nics: number;
   patches: number;
   switches: number;
+  graphNodes: number;
   sandbox: SandboxInfo | null;
 }
 
@@ -73,6 +84,18 @@ export class ControlClient {
 
   switches(): Promise<SwitchInfo[]> {
     return this.#json('GET', '/v1/switches');
+  }
+
+  netgraph(): Promise<GraphInfo> {
+    return this.#json('GET', '/v1/netgraph');
+  }
+
+  /** Opens a session of ngctl whose node has that name. It ends with close(), and with this process. */
+  async openNgctl(name: string): Promise<NgctlClient> {
+    const stream = await this.#request('GET', `/v1/netgraph/session?name=${encodeURIComponent(name)}`);
+    return NgctlClient.begin(stream, (session, command) =>
+      this.#json('POST', `/v1/netgraph/session/${session}`, { command }),
+    );
   }
 
   counters(): Promise<Counters> {

@@ -11,13 +11,26 @@ import type { Log, Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { WindowPool } from '../memory/window.js';
 import { Patch } from '../net-backends/patch.js';
+import { closeNetgraph, findNetgraph, netgraphOf } from '../netgraph/netgraph.js';
+import type { NgctlResult } from '../netgraph/ngctl/session.js';
 import { netmapOf } from '../netmap/netmap.js';
 import { PortSocketServer } from '../netmap/port-socket/server.js';
 import { NetmapService } from '../netmap/port-socket/service.js';
 import { valeSwitches } from '../netmap/vale/switches.js';
 import { featureNames } from '../wire/virtio-features.js';
+import type { NgctlListener } from './fabric-host.js';
 import { FabricNic } from './fabric-nic.js';
-import type { FabricInfo, NicInfo, NicSpec, PatchInfo, PatchSpec, PollOptions, SwitchInfo } from './fabric-types.js';
+import type {
+  FabricInfo,
+  GraphInfo,
+  NicInfo,
+  NicSpec,
+  PatchInfo,
+  PatchSpec,
+  PollOptions,
+  SwitchInfo,
+} from './fabric-types.js';
+import { graphInfo, NetgraphSessions } from './netgraph-sessions.js';
 import { duplicateError, findDuplicate, resolveNic, resolvePatch } from './nic-spec.js';
 
 export interface FabricCoreOptions {
@@ -25,6 +38,8 @@ export interface FabricCoreOptions {
   poll?: PollOptions | undefined;
   /** default for NICs that do not say */
   strictMemory?: boolean | undefined;
+  /** something has come to a session of ngctl */
+  onNgctl?: NgctlListener | undefined;
 }
 
 /** a minute: in effect, polling for ever */
@@ -36,6 +51,7 @@ export class FabricCore {
   readonly #patches = new Map<string, { patch: Patch; spec: Required<PatchSpec> }>();
   readonly #strictMemory: boolean;
   #portSocket: PortSocketServer | undefined;
+  readonly #ngctl: NetgraphSessions;
   #closed = false;
 
   constructor(options: FabricCoreOptions) {
@@ -50,6 +66,10 @@ export class FabricCore {
     const mevent = new Mevent();
     const loop = new PollLoop(mevent, poll);
     this.runtime = { mevent, loop, windows: new WindowPool(), counters: new CounterPage(), log };
+    this.#ngctl = new NetgraphSessions(
+      () => netgraphOf(this.runtime),
+      (session) => options.onNgctl?.(session),
+    );
     mevent.onError = (error, fd) =>
       log.error({ fd, error: describe(error) }, 'an event callback failed and was removed');
     loop.onError = (error) =>
@@ -127,7 +147,27 @@ export class FabricCore {
       nics: [...this.#nics.values()].map((nic) => nic.info()),
       patches: [...this.#patches.values()].map(patchInfo),
       switches: this.#switches(),
+      netgraph: this.#graph(),
     };
+  }
+
+  /** Opens a session of ngctl; returns its number. */
+  ngctlOpen(name: string): number {
+    this.#checkOpen();
+    return this.#ngctl.open(name);
+  }
+
+  ngctlRun(session: number, command: string | readonly string[]): NgctlResult {
+    this.#checkOpen();
+    return this.#ngctl.run(session, command);
+  }
+
+  ngctlEvents(session: number): string {
+    return this.#ngctl.events(session);
+  }
+
+  ngctlClose(session: number): void {
+    this.#ngctl.close(session);
   }
 
   /** Copies the NIC's frames into a ring (createFrameRing), `snapLen` bytes of each at most. `id` ends it. */
@@ -166,6 +206,8 @@ export class FabricCore {
     }
     this.#nics.clear();
     this.#patches.clear();
+    this.#ngctl.closeAll();
+    closeNetgraph(this.runtime);
     netmapOf(this.runtime).close();
     this.runtime.mevent.close();
   }
@@ -179,6 +221,11 @@ export class FabricCore {
 
   #checkOpen(): void {
     if (this.#closed) throw new NetbeError('the fabric is closed', { code: 'ESHUTDOWN', kind: 'usage' });
+  }
+
+  #graph(): GraphInfo {
+    const graph = findNetgraph(this.runtime);
+    return graph === undefined ? { nodes: [] } : graphInfo(graph);
   }
 
   #switches(): SwitchInfo[] {

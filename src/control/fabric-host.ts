@@ -17,7 +17,11 @@ export type FabricOp =
   | 'listenPorts'
   | 'show'
   | 'startCapture'
-  | 'stopCapture';
+  | 'stopCapture'
+  | 'ngctlOpen'
+  | 'ngctlRun'
+  | 'ngctlEvents'
+  | 'ngctlClose';
 export type FabricArgs<Op extends FabricOp> = Parameters<FabricCore[Op]>;
 export type FabricResult<Op extends FabricOp> = ReturnType<FabricCore[Op]>;
 
@@ -34,6 +38,9 @@ export interface FabricHost {
 
 /** What a host tells its Fabric, once: undefined after close(). */
 export type ExitListener = (failure: NetbeError | undefined) => void;
+
+/** Something has come to a session of ngctl. */
+export type NgctlListener = (session: number) => void;
 
 /** The error of a call, as plain data or an Error, as a NetbeError for people. */
 export function toNetbeError(error: unknown): NetbeError {
@@ -76,5 +83,6 @@ export type ThreadMessage =
   | { type: 'failed'; error: NetbeErrorJson }
   | { type: 'result'; id: number; result: unknown }
   | { type: 'error'; id: number; error: NetbeErrorJson }
+  | { type: 'ngctl'; session: number }
   | { type: 'directory'; directory: CounterDirectoryEntry[] }
   | { type: 'log'; level: LogLevel; fields: object; message: string };

@@ -48,7 +48,12 @@ function structuredFields(fields: object): object {
 const log: Log = { debug: logger('debug'), info: logger('info'), warn: logger('warn'), error: logger('error') };
 
 async function run(): Promise<void> {
-  const core = new FabricCore({ log, poll: start.poll, strictMemory: start.strictMemory });
+  const core = new FabricCore({
+    log,
+    poll: start.poll,
+    strictMemory: start.strictMemory,
+    onNgctl: (session) => post({ type: 'ngctl', session }),
+  });
   // an exception in a backend's own promise or timer ends this thread: sockets and memory go first
   process.on('uncaughtExceptionMonitor', () => {
     crashed = true;

@@ -130,10 +130,60 @@ export interface PatchInfo {
   statusB: BackendStatus;
 }
 
+/** A hook of a node, and what it is connected to. */
+export interface GraphHookInfo {
+  name: string;
+  peerHook: string;
+  /** hexadecimal */
+  peerId: string;
+  /** empty: it has none */
+  peerName: string;
+  peerType: string;
+}
+
+export interface GraphNodeInfo {
+  /** hexadecimal; `[ID]:` is its address */
+  id: string;
+  /** empty: it has none */
+  name: string;
+  type: string;
+  hooks: GraphHookInfo[];
+}
+
+/** The fabric's netgraph. */
+export interface GraphInfo {
+  nodes: GraphNodeInfo[];
+}
+
+/** What a command of ngctl has to say. */
+export interface NgctlOutcome {
+  /** for standard output */
+  output: string;
+  /** for standard error */
+  error: string;
+  /** exit status, as sysexits.h has them: 0, 64 wrong usage, 71 anything else */
+  status: number;
+  /** the command was `quit` */
+  quit: boolean;
+}
+
+/** A session of ngctl: a socket node of the graph, until it is closed. */
+export interface NgctlControl {
+  readonly id: number;
+  /** of its node */
+  readonly name: string;
+  /** Runs a command: a line, or its words. */
+  run(command: string | readonly string[]): Promise<NgctlOutcome>;
+  /** Messages and frames that come to its node, as ngctl shows them, until it is closed. */
+  events(): AsyncIterable<string>;
+  close(): Promise<void>;
+}
+
 export interface FabricInfo {
   nics: NicInfo[];
   patches: PatchInfo[];
   switches: SwitchInfo[];
+  netgraph: GraphInfo;
 }
 
 /** What is in force on one thread of the process, as the kernel says (/proc/self/task). */
@@ -179,6 +229,8 @@ export interface FabricControl {
   addPatch(spec: PatchSpec): Promise<PatchInfo>;
   removePatch(name: string): Promise<void>;
   show(): Promise<FabricInfo>;
+  /** Opens a session of ngctl whose node has that name (default: one that is free). */
+  openNgctl(name?: string): Promise<NgctlControl>;
   counters(): Counters;
   /**
    * pcapng bytes of what crosses the NIC, from now on, until the consumer stops iterating or the NIC goes.
@@ -196,6 +248,8 @@ export interface PollOptions {
 export interface FabricOptions {
   /** run in a thread of its own (default true) */
   thread?: boolean;
+  /** commands of ngctl, run before there are NICs: the graph that they join */
+  netgraph?: string[];
   nics?: NicSpec[];
   patches?: PatchSpec[];
   /** where to log; default: nowhere */

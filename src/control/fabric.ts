@@ -11,21 +11,24 @@ import { EventEmitter } from 'node:events';
 import { resolve } from 'node:path';
 import { readCounters } from '../engine/counters.js';
 import type { Log } from '../engine/runtime.js';
-import { type NetbeError, usageError } from '../errors.js';
+import { NetbeError, usageError } from '../errors.js';
+import { EX_USAGE } from '../netgraph/ngctl/command.js';
 import { addBackendType, backendModuleUrl, loadBackendModule } from './backend-modules.js';
 import { type CaptureOptions, CaptureStream } from './capture-stream.js';
-import type { FabricHost } from './fabric-host.js';
+import type { FabricHost, NgctlListener } from './fabric-host.js';
 import type {
   Counters,
   FabricControl,
   FabricInfo,
   FabricOptions,
+  NgctlOutcome,
   NicInfo,
   NicSpec,
   PatchInfo,
   PatchSpec,
 } from './fabric-types.js';
 import { LocalHost } from './local-host.js';
+import { FabricNgctl } from './ngctl-session.js';
 import { ThreadHost } from './thread-host.js';
 
 export interface FabricStartOptions extends FabricOptions {
@@ -42,6 +45,7 @@ const silent: Log = { debug() {}, info() {}, warn() {}, error() {} };
 
 export class Fabric extends EventEmitter<FabricEvents> implements FabricControl {
   #host!: FabricHost;
+  readonly #sessions = new Map<number, FabricNgctl>();
 
   private constructor() {
     super();
@@ -54,8 +58,9 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
       if (failure) options.log?.error({ error: failure.toJSON() }, failure.message);
       fabric.emit('exit', failure);
     };
-    fabric.#host = await startHost(options, onExit);
+    fabric.#host = await startHost(options, onExit, (id) => fabric.#sessions.get(id)?.notify());
     try {
+      if (options.netgraph !== undefined) await fabric.runNgctl(options.netgraph);
       for (const nic of options.nics ?? []) await fabric.addNic(nic);
       for (const patch of options.patches ?? []) await fabric.addPatch(patch);
       return fabric;
@@ -100,6 +105,30 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
     return this.#host.call('show');
   }
 
+  async openNgctl(name = defaultNgctlName()): Promise<FabricNgctl> {
+    const id = await this.#host.call('ngctlOpen', name);
+    const session = new FabricNgctl(this.#host, id, name, () => this.#sessions.delete(id));
+    this.#sessions.set(id, session);
+    return session;
+  }
+
+  /** Runs commands of ngctl in a session of their own; the first that fails rejects, and says why. */
+  async runNgctl(commands: readonly string[]): Promise<string> {
+    const session = await this.openNgctl();
+    let output = '';
+    try {
+      for (const command of commands) {
+        const result = await session.run(command);
+        output += result.output;
+        if (result.status !== 0) throw ngctlError(command, result);
+        if (result.quit) break;
+      }
+    } finally {
+      await session.close();
+    }
+    return output;
+  }
+
   /** Read from shared memory: the fabric is not disturbed, however often. */
   counters(): Counters {
     return readCounters(this.#host.counterBuffer, this.#host.directory);
@@ -122,6 +151,7 @@ export class Fabric extends EventEmitter<FabricEvents> implements FabricControl 
 async function startHost(
   options: FabricStartOptions,
   onExit: (failure: NetbeError | undefined) => void,
+  onNgctl: NgctlListener,
 ): Promise<FabricHost> {
   const { thread = true, log = silent, poll, strictMemory, backends = [] } = options;
   const modules: string[] = [];
@@ -135,7 +165,25 @@ async function startHost(
         'Give the URL of a module that exports it as `backend`, or start with thread: false.',
       );
   }
-  if (thread) return ThreadHost.start({ log, poll, strictMemory, backends: modules, onExit });
+  if (thread) return ThreadHost.start({ log, poll, strictMemory, backends: modules, onExit, onNgctl });
   for (const url of modules) await loadBackendModule(url);
-  return new LocalHost({ log, poll, strictMemory, onExit });
+  return new LocalHost({ log, poll, strictMemory, onExit, onNgctl });
+}
+
+let ngctlCount = 0;
+
+function defaultNgctlName(): string {
+  return `ngctl${process.pid}-${++ngctlCount}`;
+}
+
+function ngctlError(command: string, { error, status }: NgctlOutcome): NetbeError {
+  const text = error
+    .replace(/^ngctl: /gm, '')
+    .trimEnd()
+    .split('\n');
+  return new NetbeError(`netgraph: "${command}": ${text.join(' ')}`, {
+    code: status === EX_USAGE ? 'EINVAL' : 'EIO',
+    kind: 'usage',
+    subject: command,
+  });
 }

@@ -193,6 +193,13 @@ export const fabricSchema = {
       items: { type: 'string', minLength: 1, [RULE]: 'path of a JavaScript module' },
       description: 'Modules with backends of your own: each exports `backend`, a NetBackendType.',
     },
+    netgraph: {
+      type: 'array',
+      maxItems: 4096,
+      items: { type: 'string', maxLength: 16384, [RULE]: 'a command of ngctl' },
+      description: 'Commands of ngctl that make the graph that NICs join, run in one session before there are any.',
+      examples: [['mkpeer bridge link0 link0', 'name .:link0 br0', 'msg br0: setpersistent']],
+    },
     nics: {
       type: 'array',
       maxItems: 4096,

@@ -11,6 +11,7 @@ import {
   type FabricHost,
   type FabricOp,
   type FabricResult,
+  type NgctlListener,
   THREAD_CLOSED,
   THREAD_STOP,
   type ThreadMessage,
@@ -25,6 +26,7 @@ const CLOSE_MS = 5000;
 export interface ThreadHostOptions extends Omit<ThreadStart, 'control'> {
   log: Log;
   onExit: ExitListener;
+  onNgctl: NgctlListener;
 }
 
 interface Pending {
@@ -35,6 +37,7 @@ interface Pending {
 export class ThreadHost implements FabricHost {
   readonly #log: Log;
   readonly #onExit: ExitListener;
+  readonly #onNgctl: NgctlListener;
   readonly #worker: Worker;
   readonly #port: MessagePort;
   readonly #control = new Int32Array(new SharedArrayBuffer(8));
@@ -65,9 +68,10 @@ export class ThreadHost implements FabricHost {
   }
 
   private constructor(options: ThreadHostOptions) {
-    const { log, onExit, ...rest } = options;
+    const { log, onExit, onNgctl, ...rest } = options;
     this.#log = log;
     this.#onExit = onExit;
+    this.#onNgctl = onNgctl;
     this.#ready = new Promise<void>((resolve, reject) => {
       this.#settleReady = { resolve: resolve as Pending['resolve'], reject };
     });
@@ -169,6 +173,9 @@ export class ThreadHost implements FabricHost {
         break;
       case 'directory':
         this.#directory = message.directory;
+        break;
+      case 'ngctl':
+        this.#onNgctl(message.session);
         break;
       case 'log':
         this.#log[message.level](message.fields, message.message);

@@ -13,6 +13,11 @@ export function netgraphOf(runtime: Runtime): Netgraph {
   return graph;
 }
 
+/** The graph of a fabric, if it has been asked for. */
+export function findNetgraph(runtime: Runtime): Netgraph | undefined {
+  return graphOf.get(runtime);
+}
+
 /** Closes the graph of a fabric, if it has one. */
 export function closeNetgraph(runtime: Runtime): void {
   graphOf.get(runtime)?.close();

@@ -3,6 +3,7 @@ import type {
   Counters,
   FabricControl,
   FabricInfo,
+  NgctlControl,
   NicInfo,
   NicSpec,
   PatchInfo,
@@ -14,6 +15,8 @@ import { NetbeError } from '../../src/errors.js';
 export class FakeFabric implements FabricControl {
   readonly nics = new Map<string, NicInfo>();
   readonly patches = new Map<string, PatchInfo>();
+  /** sessions of ngctl that are open */
+  sessions = 0;
   /** captures under way */
   captures = 0;
   /** blocks that a capture gives before it waits for ever */
@@ -79,7 +82,31 @@ export class FakeFabric implements FabricControl {
     return {
       nics,
       patches: [...this.patches.values()],
+      netgraph: { nodes: [] },
       switches: nics.length === 0 ? [] : [{ name: 'vale0', ports, table }],
+    };
+  }
+
+  async openNgctl(name = 'ngctl'): Promise<NgctlControl> {
+    this.sessions++;
+    let end = (): void => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    let open = true;
+    return {
+      id: 7,
+      name,
+      run: async (command) => ({ output: `${command}\n`, error: '', status: command === 'fail' ? 71 : 0, quit: false }),
+      async *events() {
+        yield `hello ${name}\n`;
+        await ended;
+      },
+      close: async () => {
+        if (open) this.sessions--;
+        open = false;
+        end();
+      },
     };
   }
 

@@ -60,6 +60,11 @@ export class NgctlSession {
     readonly frames: KeptFrame[],
   ) {}
 
+  /** Something has come that takeEvents shows. */
+  get hasEvents(): boolean {
+    return this.frames.length > 0 || this.socket.hasMessages;
+  }
+
   close(): void {
     if (!this.socket.closed) this.socket.close();
   }

@@ -198,8 +198,11 @@ class Pipe implements NgMethods {
     if (this.#node.hooks.length === 0) this.#graph.removeNode(this.#node);
   }
 
-  shutdown(): boolean {
-    return false;
+  /** What waits is lost; the neighbours are joined. */
+  closing(): void {
+    const upper = this.#down.hook;
+    const lower = this.#up.hook;
+    if (upper !== undefined && lower !== undefined) this.#graph.bypass(lower, upper);
   }
 
   close(): void {

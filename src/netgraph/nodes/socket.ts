@@ -103,6 +103,11 @@ export class NgSocket implements NgMethods {
     return this.sendMessage(path, { ...binary, token: this.#nextToken() });
   }
 
+  /** recv() would return one. */
+  get hasMessages(): boolean {
+    return this.#messages.length > 0;
+  }
+
   /** The message that came first, or undefined. */
   recv(): Received | undefined {
     return this.#messages.shift();

@@ -99,6 +99,7 @@ test('says who it is', async () => {
       patches: 0,
       switches: 0,
       portSocket: null,
+      graphNodes: 0,
       sandbox: null,
     });
   });
@@ -246,10 +247,50 @@ test('every route is in the OpenAPI description, with an operationId and problem
   const operations = Object.values(paths).flatMap((p) => Object.values(p));
   assert.deepEqual(
     operations.map((o) => o.operationId).sort(),
-    'addNic addPatch captureNic changeNic getCounters getFabric getMetrics getNic listNics listPatches listSwitches removeNic removePatch'.split(
+    'addNic addPatch captureNic changeNic getCounters getFabric getMetrics getNetgraph getNic listNics listPatches listSwitches openNgctl removeNic removePatch runInNgctl runNgctl'.split(
       ' ',
     ),
   );
   for (const o of operations) assert('4XX' in o.responses || '4xx' in o.responses, o.operationId);
   await app.close();
+});
+
+const netgraph = { name: 'mine', commands: ['list', ['show', '-n', 'br0:'], 'fail', 'never'] };
+
+test('commands of ngctl run in a session of their own, up to the first that fails', async () => {
+  const fabric = new FakeFabric();
+  await serve(fabric, async (client, path) => {
+    assert.deepEqual(await client.netgraph(), { nodes: [] });
+    const answer = await raw(path, 'POST', '/v1/netgraph/commands', JSON.stringify(netgraph));
+    assert.equal(answer.status, 200);
+    assert.deepEqual(
+      (JSON.parse(answer.body) as { output: string; status: number }[]).map(({ output, status }) => [output, status]),
+      [
+        ['list\n', 0],
+        ['show,-n,br0:\n', 0],
+        ['fail\n', 71],
+      ],
+    );
+    assert.equal(fabric.sessions, 0);
+    for (const body of ['{}', '{"commands":"list"}', '{"commands":[1]}', '{"commands":[],"name":""}'])
+      assert.equal((await raw(path, 'POST', '/v1/netgraph/commands', body)).status, 400, body);
+  });
+});
+
+test('a session of ngctl says what comes to it, and ends with its connection', async () => {
+  const fabric = new FakeFabric();
+  await serve(fabric, async (client, path) => {
+    const session = await client.openNgctl('mine');
+    const texts: string[] = [];
+    session.onText = (text) => void texts.push(text);
+    assert.equal((await session.run(['list', '-l'])).output, 'list,-l\n');
+    await eventually('the text', () => texts.length === 1);
+    assert.deepEqual(texts, ['hello mine\n']);
+    assert.equal(fabric.sessions, 1);
+    session.close();
+    await eventually('the end of the session', () => fabric.sessions === 0);
+    const late = await raw(path, 'POST', '/v1/netgraph/session/7', '{"command":"list"}');
+    assert.equal(late.status, 404);
+    assert.match(late.body, /there is no session 7 of ngctl/);
+  });
 });

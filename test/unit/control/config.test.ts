@@ -31,6 +31,7 @@ test('reads a full file; relative paths start from its folder', () => {
       'poll: { spinUs: 20 }',
       'strictMemory: true',
       'backends: [echo.js]',
+      'netgraph: [mkpeer bridge link0 link0, "name .:link0 br0"]',
       'nics:',
       '  - { name: vm1, slot: 2:0, emulation: virtio-net, backend: vale0:vm1, socket: vm1.sock,',
       '      mac: 02:00:00:00:00:01, mtu: 9000, mode: client, strictMemory: false, backendOptions: { a: b } }',
@@ -47,6 +48,7 @@ test('reads a full file; relative paths start from its folder', () => {
     poll: { spinUs: 20 },
     strictMemory: true,
     backends: [new URL('file:///srv/lab/echo.js')],
+    netgraph: ['mkpeer bridge link0 link0', 'name .:link0 br0'],
     nics: [
       {
         name: 'vm1',
@@ -75,6 +77,7 @@ test('fills in the defaults, and takes JSON', () => {
     strictMemory: false,
     backends: [],
     nics: [],
+    netgraph: [],
     patches: [],
   });
 });
@@ -89,7 +92,7 @@ const refusals: Record<string, { text: string[]; says: string[] }> = {
   'an unknown key that is like none: the known ones': {
     text: ['colour: red', 'nics: []'],
     says: [
-      'fabric.yaml:1:1: unknown key "colour"; known keys: name, control, log, poll, strictMemory, backends, nics, patches',
+      'fabric.yaml:1:1: unknown key "colour"; known keys: name, control, log, poll, strictMemory, backends, netgraph, nics, patches',
       '  1 | colour: red',
       '    | ^~~~~~',
     ],

@@ -130,7 +130,7 @@ test('whatever comes, goes and crosses in whatever order, nothing is left behind
         for (const a of actions) scene.run(a);
         for (const { name: nic } of scene.core.show().nics) scene.core.removeNic(nic);
         const { runtime } = scene.core;
-        assert.deepEqual(scene.core.show(), { nics: [], patches: [], switches: [] });
+        assert.deepEqual(scene.core.show(), { nics: [], patches: [], switches: [], netgraph: { nodes: [] } });
         assert.deepEqual(runtime.counters.directory(), []);
         assert.ok(runtime.windows.windows.every((window) => !window.inUse));
         assert.equal(runtime.loop.activeCount, 0);
