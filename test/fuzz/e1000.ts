@@ -83,6 +83,7 @@ class E1000Target implements FuzzTarget {
         runtime,
         name,
         mac: Uint8Array.of(2, 0, 0, 0, 0, 1),
+        interruptLimits: { gapUs: 0, transmitUs: 0 },
         openBackend: (onReceive) => wrap(openBackend(runtime, backend, onReceive, name)),
       });
     this.#devices = [nic('e1', 'vale0:e1'), nic('e2', 'loopback0'), nic('e3', 'loopback1', withoutHeader)];

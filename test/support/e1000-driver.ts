@@ -3,6 +3,7 @@
  * registers, reads the EEPROM, sets up rings, and sends and receives. Tests reach below it at any point.
  */
 import { E1000 } from '../../src/frontends/e1000/device.js';
+import type { InterruptLimits } from '../../src/frontends/e1000/interrupts.js';
 import * as R from '../../src/frontends/e1000/registers.js';
 import * as D from '../../src/frontends/e1000/tx-descriptor.js';
 import { PCI_COMMAND } from '../../src/frontends/pci/config-space.js';
@@ -42,6 +43,8 @@ export interface E1000GuestOptions {
   rctl?: number;
   /** changes the backend before the device sees it */
   wrap?: (backend: NetBackend) => NetBackend;
+  /** none by default: interrupts come as the driver's registers say */
+  interruptLimits?: InterruptLimits;
   /** false: registers are as after power-up */
   start?: boolean;
 }
@@ -118,12 +121,14 @@ export class E1000Guest {
   ) {
     const { backend, name = 'nic', mac = Uint8Array.of(2, 0, 0, 0, 0, 1), ringSize = 64, rxBufLen = 2048 } = options;
     const { wrap = (inner) => inner, start = true, rxBuffers = ringSize - 1, rctl = 0 } = options;
+    const { interruptLimits = { gapUs: 0, transmitUs: 0 } } = options;
     this.ringSize = ringSize;
     this.rxBufLen = rxBufLen;
     this.device = new E1000({
       runtime,
       name,
       mac,
+      interruptLimits,
       openBackend: (onReceive) => wrap(openBackend(runtime, backend, onReceive, name)),
     });
     const ringBytes = Math.ceil((ringSize * 16) / PAGE) * PAGE;

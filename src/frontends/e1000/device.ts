@@ -20,7 +20,7 @@ import { BarAccess } from './bar-access.js';
 import { C, counterNames } from './counters.js';
 import { Eeprom } from './eeprom.js';
 import { Filters } from './filters.js';
-import { Interrupts } from './interrupts.js';
+import { DEFAULT_LIMITS, type InterruptLimits, Interrupts } from './interrupts.js';
 import { Loopback } from './loopback.js';
 import { bars, configSpace, IDENTITY } from './pci-identity.js';
 import { PHY_ADDRESS, Phy } from './phy.js';
@@ -50,6 +50,8 @@ export interface E1000Options {
   /** for people: the controller has no way to tell its driver */
   mtu?: number;
   openBackend: (onReceive: ReceiveCallback) => NetBackend;
+  /** how often the driver is interrupted at most */
+  interruptLimits?: InterruptLimits;
 }
 
 export class E1000 implements PciFunction, Pollable {
@@ -106,7 +108,7 @@ export class E1000 implements PciFunction, Pollable {
     this.#eeprom = new Eeprom(mac, IDENTITY);
     this.#phy = new Phy(() => this.#linkChanged());
     this.#filters = new Filters(words);
-    this.#interrupts = this.#makeInterrupts(words);
+    this.#interrupts = this.#makeInterrupts(words, options.interruptLimits ?? DEFAULT_LIMITS);
     const statistics = new Statistics(words);
     this.#receiver = new Receiver(words, windows, this.#backend, values, this.#filters, statistics, this.#interrupts);
     this.#transmitter = new Transmitter(words, windows, this.#backend, values, statistics, this.#interrupts);
@@ -392,7 +394,7 @@ export class E1000 implements PciFunction, Pollable {
     else this.#loopback.recvDisable();
   }
 
-  #makeInterrupts(words: Uint32Array): Interrupts {
+  #makeInterrupts(words: Uint32Array, limits: InterruptLimits): Interrupts {
     const { values } = this.counters;
     const { config } = this;
     const output = {
@@ -408,6 +410,6 @@ export class E1000 implements PciFunction, Pollable {
         this.#output?.msi(0);
       },
     };
-    return new Interrupts(words, output, (expire) => this.#runtime.mevent.addDeadline(expire));
+    return new Interrupts(words, output, limits, (expire) => this.#runtime.mevent.addDeadline(expire));
   }
 }

@@ -18,6 +18,20 @@ const ITR_UNIT_US = 0.256;
 
 const NEVER = Number.POSITIVE_INFINITY;
 
+/**
+ * Bounds on how often the driver is interrupted, whatever it sets: an interrupt costs its guest a round trip to
+ * another process, for the driver must read ICR.
+ */
+export interface InterruptLimits {
+  /** least time from one interrupt to the next, in microseconds */
+  gapUs: number;
+  /** least time that descriptors with IDE wait before they interrupt for themselves, in microseconds */
+  transmitUs: number;
+}
+
+/** The first is 500 units of ITR: 7813 interrupts a second (§13.4.18), as QEMU's e1000 has it. */
+export const DEFAULT_LIMITS: InterruptLimits = { gapUs: 128, transmitUs: 256 };
+
 /** Where an interrupt goes. */
 export interface InterruptOutput {
   /** the pin */
@@ -34,6 +48,7 @@ export class Interrupts {
   dueUs = NEVER;
   readonly #words: Uint32Array;
   readonly #output: InterruptOutput;
+  readonly #limits: InterruptLimits;
   readonly #deadline: Deadline;
   #asserted = false;
   #lastUs = Number.NEGATIVE_INFINITY;
@@ -46,9 +61,15 @@ export class Interrupts {
   #deadlineUs = NEVER;
 
   /** `makeDeadline` is given expire() */
-  constructor(words: Uint32Array, output: InterruptOutput, makeDeadline: (expire: () => void) => Deadline) {
+  constructor(
+    words: Uint32Array,
+    output: InterruptOutput,
+    limits: InterruptLimits,
+    makeDeadline: (expire: () => void) => Deadline,
+  ) {
     this.#words = words;
     this.#output = output;
+    this.#limits = limits;
     this.#deadline = makeDeadline(() => {
       this.#deadlineUs = NEVER;
       this.expire();
@@ -111,10 +132,10 @@ export class Interrupts {
       return;
     }
     if (this.#asserted) return;
-    const itr = this.#words[R.ITR >> 2]!;
-    if (itr !== 0) {
+    const gapUs = Math.max(this.#words[R.ITR >> 2]! * ITR_UNIT_US, this.#limits.gapUs);
+    if (gapUs > 0) {
       const nowUs = performance.now() * 1000;
-      const freeUs = this.#lastUs + itr * ITR_UNIT_US;
+      const freeUs = this.#lastUs + gapUs;
       if (nowUs < freeUs) {
         this.#throttleUs = freeUs;
         this.#settle();
@@ -167,8 +188,10 @@ export class Interrupts {
     if (causes !== 0) this.raise(causes);
     const nowUs = performance.now() * 1000;
     const absolute = words[R.TADV >> 2]!;
-    this.#txPacketUs = nowUs + delay * DELAY_UNIT_US;
-    if (absolute !== 0 && this.#txAbsoluteUs === NEVER) this.#txAbsoluteUs = nowUs + absolute * DELAY_UNIT_US;
+    const { transmitUs } = this.#limits;
+    this.#txPacketUs = nowUs + Math.max(delay * DELAY_UNIT_US, transmitUs);
+    if (absolute !== 0 && this.#txAbsoluteUs === NEVER)
+      this.#txAbsoluteUs = nowUs + Math.max(absolute * DELAY_UNIT_US, transmitUs);
     this.#settle();
     this.watch();
   }
@@ -200,8 +223,25 @@ export class Interrupts {
 
   #assert(): void {
     this.#asserted = true;
+    this.#takeDelayed();
     if (this.#output.messages) this.#output.message();
     else this.#output.level(true);
+  }
+
+  /** What waits to be told is told along with what is told now. */
+  #takeDelayed(): void {
+    let causes = 0;
+    if (this.#rxPacketUs !== NEVER) {
+      this.#endReceiveDelay();
+      causes |= R.ICR_RXT0;
+    }
+    if (this.#txPacketUs !== NEVER) {
+      this.#endTransmitDelay();
+      causes |= R.ICR_TXDW;
+    }
+    if (causes === 0) return;
+    this.#words[R.ICR >> 2]! |= causes;
+    this.#settle();
   }
 
   #deassert(): void {

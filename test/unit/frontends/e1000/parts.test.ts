@@ -279,4 +279,38 @@ describe('interrupts', () => {
     until(() => a.pin);
     assert.equal(a.read(R.ICR) & R.ICR_TXDW, R.ICR_TXDW);
   });
+
+  test('what waits is told along with the next interrupt for something else', () => {
+    const a = rig.e1000('a');
+    const v = rig.virtio('v');
+    a.write(R.TIDV, 0xffff);
+    a.queueFrame(etherFrame(0xff, 1), D.TXD_CMD_IDE);
+    a.kick();
+    a.read(R.ICR);
+    v.send(etherFrame(0xff, 9));
+    assert.equal(a.read(R.ICR), R.ICR_RXT0 | R.ICR_TXDW);
+    assert.equal(rig.runtime.loop.step(80), 0);
+    assert.equal(a.pin, false);
+  });
+
+  test('limits hold with ITR 0 and short delays: frames are there, the interrupt comes later', () => {
+    const a = rig.e1000('a', { interruptLimits: { gapUs: 20_000, transmitUs: 20_000 } });
+    const v = rig.virtio('v');
+    v.send(etherFrame(0xff, 9));
+    assert.equal(a.pinRises, 1);
+    a.read(R.ICR);
+    v.send(etherFrame(0xff, 9));
+    assert.equal(a.receive().length, 2);
+    assert.equal(a.pinRises, 1);
+    until(() => a.pinRises === 2);
+    a.read(R.ICR);
+    a.write(R.TIDV, 1);
+    a.write(R.TADV, 1);
+    a.queueFrame(etherFrame(0xff, 1), D.TXD_CMD_IDE);
+    a.kick();
+    a.device.poll();
+    assert.equal(a.read(R.ICR), R.ICR_TXQE);
+    until(() => a.pin);
+    assert.equal(a.read(R.ICR), R.ICR_TXDW);
+  });
 });
