@@ -7,6 +7,8 @@ import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
 import { counterNames as e1000CounterNames } from '../../src/frontends/e1000/counters.js';
 import { counterNames } from '../../src/frontends/virtio-net/counters.js';
 import { ringsCounterNames } from '../../src/net-backends/netmap/rings.js';
+import { nodeCounterNames } from '../../src/netgraph/node.js';
+import { nodeTypes } from '../../src/netgraph/types.js';
 import { ringCounterNames } from '../../src/netmap/counters.js';
 import { ownHostCounterNames } from '../../src/netmap/host/counters.js';
 import { portCounterNames, switchCounterNames } from '../../src/netmap/vale/counters.js';
@@ -27,6 +29,8 @@ test('every counter is explained', () => {
   };
   assert.deepEqual(missing('docs/virtio-net.md', counterNames), []);
   assert.deepEqual(missing('docs/e1000.md', e1000CounterNames), []);
+  const ngCounters = nodeTypes.flatMap(({ counters = [] }) => counters);
+  assert.deepEqual(missing('docs/netgraph-nodes.md', [...nodeCounterNames, ...ngCounters]), []);
   assert.deepEqual(missing('docs/netmap.md', [...ownHostCounterNames, ...ringsCounterNames]), []);
   assert.deepEqual(missing('docs/netmap-rings.md', ringCounterNames), []);
   assert.deepEqual(missing('docs/vale.md', [...portCounterNames, ...switchCounterNames]), []);
