@@ -31,8 +31,10 @@ export class FabricProcess {
   /** Resolves when the control socket answers. */
   async start(): Promise<void> {
     const slots = this.#nics.flatMap((nic, i) => {
+      const { emulation = 'virtio-net', transport } = nic;
       const mtu = nic.mtu === undefined ? '' : `,mtu=${nic.mtu}`;
-      return ['-s', `${i + 2}:0,virtio-net,${nic.backend},socket=${nic.socket},mac=${nic.mac}${mtu}`];
+      const how = transport === undefined ? '' : `,transport=${transport}`;
+      return ['-s', `${i + 2}:0,${emulation},${nic.backend},socket=${nic.socket},mac=${nic.mac}${mtu}${how}`];
     });
     const run = [netbeMain, 'run', '--control', this.control, '--log-json', ...slots];
     const [command, ...args] = dyingWithParent(process.execPath, ...run);

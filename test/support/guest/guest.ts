@@ -110,7 +110,7 @@ export class Guest {
       if (this.#ended) throw this.#error('has ended');
       for (;;) {
         this.#send(command);
-        const match = await this.#expect(/\n@netbe (?:done (\d+)|again)\n/, timeoutMs, command);
+        const match = await this.#expect(/(?:^|\n)@netbe (?:done (\d+)|again)\n/, timeoutMs, command);
         if (match[1] === undefined) continue;
         return { status: Number(match[1]), output: match.input.slice(0, match.index).replace(/\n$/, '') };
       }
