@@ -3,15 +3,12 @@
  * wrong descriptors, halves of messages, registers at random, in any order, and goes away at any time.
  * What must hold afterwards is said in attacked-switch.ts.
  */
-import { writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { E1000 } from '../../src/frontends/e1000/device.js';
 import type { PciFunction } from '../../src/frontends/pci/pci-function.js';
 import { VirtioNet } from '../../src/frontends/virtio-net/device.js';
 import { VirtioPciFunction } from '../../src/frontends/virtio-pci/function.js';
-import { createEventfd, eventfdWrite } from '../../src/sys/eventfd.js';
 import type { Fd } from '../../src/sys/fd.js';
-import { ftruncate, MFD_ALLOW_SEALING, memfdCreate } from '../../src/sys/memfd.js';
 import { VfioUserTransport } from '../../src/transports/vfio-user/server.js';
 import { AttackedSwitch } from '../support/attacked-switch.js';
 import {
@@ -25,6 +22,7 @@ import {
   versionPayload,
 } from '../support/vfio-user-client.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
+import { HostileFds } from './hostile-fds.js';
 
 const MEMORY = 1 << 18;
 const COMMANDS = Object.values(CMD);
@@ -79,14 +77,12 @@ class Hostile {
   readonly #in: Decisions;
   readonly #victim: Victim;
   readonly #world: AttackedSwitch;
-  readonly #fds: Fd[] = [];
-  /** eventfds handed over: signalled now and then */
-  readonly #events: Fd[] = [];
-  readonly #files: Fd[] = [];
+  readonly #fds: HostileFds;
   #client: VfioUserClient;
 
   constructor(input: Decisions, victim: Victim, world: AttackedSwitch) {
     this.#in = input;
+    this.#fds = new HostileFds(input, MEMORY, 16);
     this.#victim = victim;
     this.#world = world;
     this.#client = VfioUserClient.connect(victim.path, world.step);
@@ -102,24 +98,24 @@ class Hostile {
 
   close(): void {
     this.#client.close();
-    for (const fd of this.#fds) fd.close();
+    this.#fds.close();
   }
 
   readonly #actions: readonly ((d: Decisions) => void)[] = [
     // any request with any payload, flags and descriptors
-    (d) => this.#send(d.u8(), d.take(d.below(64)), this.#randomFds(), d.u8()),
+    (d) => this.#send(d.u8(), d.take(d.below(64)), this.#fds.any(), d.u8()),
     // any bytes
-    (d) => void this.#client.sendBytes(d.take(1 + d.below(40)), this.#randomFds()),
+    (d) => void this.#client.sendBytes(d.take(1 + d.below(40)), this.#fds.any()),
     // a known command, any payload of a likely length
-    (d) => this.#send(d.pick(COMMANDS), d.take(d.pick([0, 4, 8, 16, 20, 24, 32, 56])), this.#randomFds()),
+    (d) => this.#send(d.pick(COMMANDS), d.take(d.pick([0, 4, 8, 16, 20, 24, 32, 56])), this.#fds.any()),
     // the beginning of a message
     (d) => void this.#client.sendBytes(bytes(d.pick(COMMANDS) << 16, 32, 0, 0).subarray(0, d.below(17))),
-    () => this.#shorten(),
+    () => this.#fds.shorten(),
     (d) => d.oneIn(4) && this.#reconnect(),
     (d) => this.#steps(d.below(4)),
-    (d) => this.#events.length > 0 && eventfdWrite(d.pick(this.#events).number),
-    () => this.#poke(),
-    () => this.#poke(),
+    () => this.#fds.signalOne(),
+    () => this.#fds.poke(),
+    () => this.#fds.poke(),
     () => {
       this.#victim.fn.setLink(false);
       this.#victim.fn.setLink(true);
@@ -138,11 +134,11 @@ class Hostile {
       );
       this.#send(CMD.REGION_WRITE_MULTI, bytes(BigInt(writes.length), ...writes));
     },
-    (d) => this.#send(CMD.DMA_MAP, this.#region(d), [this.#file()]),
-    (d) => this.#send(CMD.DMA_MAP, this.#region(d), this.#randomFds()),
+    (d) => this.#send(CMD.DMA_MAP, this.#region(d), [this.#fds.file()]),
+    (d) => this.#send(CMD.DMA_MAP, this.#region(d), this.#fds.any()),
     (d) =>
       this.#send(CMD.DMA_UNMAP, dmaUnmap(d.below(4) * MEMORY, d.oneIn(4) ? d.u32() : MEMORY, d.oneIn(4) ? d.u8() : 0)),
-    (d) => this.#send(CMD.DMA_UNMAP, dmaUnmap(0, 0, 2), d.oneIn(8) ? this.#randomFds() : []),
+    (d) => this.#send(CMD.DMA_UNMAP, dmaUnmap(0, 0, 2), d.oneIn(8) ? this.#fds.any() : []),
     (d) => this.#setIrqs(d),
     (d) => this.#setIrqs(d),
     (d) =>
@@ -154,9 +150,9 @@ class Hostile {
 
   /** What a driver does before frames pass, roughly; the registers that matter of both functions. */
   #setUp(): void {
-    this.#send(CMD.DMA_MAP, dmaMap(0, MEMORY), [this.#file(true)]);
-    this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, 0, 0, 1), [this.#event()]);
-    this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, this.#in.pick([1, 2]), 0, 1), [this.#event()]);
+    this.#send(CMD.DMA_MAP, dmaMap(0, MEMORY), [this.#fds.file(true)]);
+    this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, 0, 0, 1), [this.#fds.event()]);
+    this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, this.#in.pick([1, 2]), 0, 1), [this.#fds.event()]);
     this.#send(CMD.REGION_WRITE, bytes(4n, 7, 4, 7));
     const write = (bar: number, off: number, value: number, size = 4) =>
       this.#send(CMD.REGION_WRITE, bytes(BigInt(off), bar, size, bytes(value).subarray(0, size)));
@@ -203,7 +199,7 @@ class Hostile {
   #setIrqs(d: Decisions): void {
     const data = d.pick([1, 2, 4, 4, 4, 6]);
     const count = d.below(5);
-    const fds = data === 4 && !d.oneIn(4) ? Array.from({ length: count }, () => this.#event()) : this.#randomFds();
+    const fds = data === 4 && !d.oneIn(4) ? Array.from({ length: count }, () => this.#fds.event()) : this.#fds.any();
     const bools = data === 2 ? d.take(count) : new Uint8Array(0);
     this.#send(
       CMD.DEVICE_SET_IRQS,
@@ -220,51 +216,6 @@ class Hostile {
 
   #steps(count: number): void {
     for (let n = 0; n <= count; n++) this.#world.step();
-  }
-
-  /** Memory that can be sealed, or not, and holds rings of random content. */
-  #file(fresh = false): Fd {
-    const d = this.#in;
-    if (!fresh && this.#files.length > 0 && !d.oneIn(3)) return d.pick(this.#files);
-    const fd = memfdCreate('fuzz', d.oneIn(6) ? 0 : MFD_ALLOW_SEALING);
-    ftruncate(fd.number, d.oneIn(8) ? d.u16() : MEMORY);
-    this.#fds.push(fd);
-    this.#files.push(fd);
-    return fd;
-  }
-
-  #event(): Fd {
-    const fd = createEventfd();
-    this.#fds.push(fd);
-    this.#events.push(fd);
-    return fd;
-  }
-
-  #randomFds(): Fd[] {
-    const d = this.#in;
-    const count = d.pick([0, 0, 0, 1, 1, 2, 16, 17]);
-    return Array.from({ length: count }, () => (d.below(2) === 0 ? this.#event() : this.#file()));
-  }
-
-  /** Tries to take memory away that is in use. */
-  #shorten(): void {
-    const d = this.#in;
-    if (this.#files.length === 0) return;
-    try {
-      ftruncate(d.pick(this.#files).number, d.below(MEMORY));
-    } catch {
-      // sealed: as it should be
-    }
-  }
-
-  /** Writes into a ring: an index, or a descriptor. */
-  #poke(): void {
-    const d = this.#in;
-    if (this.#files.length === 0) return;
-    const ring = 0x10000 * (1 + d.below(2));
-    const data = d.oneIn(2) ? d.take(2) : d.take(16);
-    const at = data.length === 2 ? ring + 0x4002 : ring + 16 * d.below(64);
-    writeSync(d.pick(this.#files).number, data, 0, data.length, at);
   }
 
   #reconnect(): void {

@@ -3,11 +3,8 @@
  * messages, in any order, and goes away at any time.
  * What must hold afterwards is said in attacked-switch.ts.
  */
-import { writeSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { createEventfd, eventfdWrite } from '../../src/sys/eventfd.js';
 import type { Fd } from '../../src/sys/fd.js';
-import { ftruncate, MFD_ALLOW_SEALING, memfdCreate } from '../../src/sys/memfd.js';
 import { socketPair } from '../../src/sys/socket.js';
 import * as M from '../../src/transports/vhost-user/messages.js';
 import { AttackedSwitch } from '../support/attacked-switch.js';
@@ -23,6 +20,7 @@ import {
   vringState,
 } from '../support/vhost-user-client.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
+import { HostileFds } from './hostile-fds.js';
 
 const USER = 0x7f0000000000;
 const MEMORY = 1 << 18;
@@ -74,14 +72,12 @@ class Hostile {
   readonly #in: Decisions;
   readonly #path: string;
   readonly #world: World;
-  readonly #fds: Fd[] = [];
-  /** eventfds handed over: kicked now and then */
-  readonly #events: Fd[] = [];
-  readonly #files: Fd[] = [];
+  readonly #fds: HostileFds;
   #client: VhostUserClient;
 
   constructor(input: Decisions, path: string, world: World) {
     this.#in = input;
+    this.#fds = new HostileFds(input, MEMORY, M.MAX_FDS);
     this.#path = path;
     this.#world = world;
     this.#client = VhostUserClient.connect(path, world.step);
@@ -97,7 +93,7 @@ class Hostile {
 
   close(): void {
     this.#client.close();
-    for (const fd of this.#fds) fd.close();
+    this.#fds.close();
   }
 
   #act(): void {
@@ -107,22 +103,22 @@ class Hostile {
 
   readonly #actions: readonly ((d: Decisions) => void)[] = [
     // any request with any payload, flags and descriptors
-    (d) => this.#send(d.u8(), d.take(d.below(64)), this.#randomFds(), d.u8()),
+    (d) => this.#send(d.u8(), d.take(d.below(64)), this.#fds.any(), d.u8()),
     // any bytes
-    (d) => void this.#client.sendBytes(d.take(1 + d.below(40)), this.#randomFds()),
+    (d) => void this.#client.sendBytes(d.take(1 + d.below(40)), this.#fds.any()),
     // a known request, any payload of a likely length
-    (d) => this.#send(d.pick(REQUESTS), d.take(d.pick([0, 4, 8, 12, 20, 24, 40, 72, 264])), this.#randomFds()),
+    (d) => this.#send(d.pick(REQUESTS), d.take(d.pick([0, 4, 8, 12, 20, 24, 40, 72, 264])), this.#fds.any()),
     // the beginning of a message
     (d) =>
       void this.#client.sendBytes(
         Uint8Array.of(d.pick(REQUESTS), 0, 0, 0, 9, 0, 0, 0, 8, 0, 0, 0).slice(0, d.below(13)),
       ),
-    () => this.#shorten(),
+    () => this.#fds.shorten(),
     (d) => d.oneIn(4) && this.#reconnect(),
     (d) => this.#steps(d.below(4)),
-    (d) => this.#events.length > 0 && eventfdWrite(d.pick(this.#events).number),
-    () => this.#poke(),
-    () => this.#poke(),
+    () => this.#fds.signalOne(),
+    () => this.#fds.poke(),
+    () => this.#fds.poke(),
     () => this.#world.flapLink(),
     () => this.#world.sendFrame(),
     ...Array.from({ length: 10 }, () => (d: Decisions) => d.pick(this.#likely)(d.oneIn(8) ? d.u8() : d.below(2), d)),
@@ -134,22 +130,22 @@ class Hostile {
     (q, d) => this.#send(M.VHOST_USER_SET_VRING_BASE, vringState(q, d.oneIn(4) ? d.u32() : d.u16())),
     (q) => this.#send(M.VHOST_USER_SET_VRING_ADDR, this.#addresses(q)),
     (q) => this.#send(M.VHOST_USER_SET_VRING_ADDR, this.#addresses(q)),
-    (q) => this.#send(M.VHOST_USER_SET_VRING_KICK, u64(q), [this.#event()]),
-    (q) => this.#send(M.VHOST_USER_SET_VRING_KICK, u64(q), [this.#event()]),
+    (q) => this.#send(M.VHOST_USER_SET_VRING_KICK, u64(q), [this.#fds.event()]),
+    (q) => this.#send(M.VHOST_USER_SET_VRING_KICK, u64(q), [this.#fds.event()]),
     (q) => this.#send(M.VHOST_USER_SET_VRING_KICK, u64(q | 0x100)),
-    (q) => this.#send(M.VHOST_USER_SET_VRING_CALL, u64(q), [this.#event()]),
-    (q) => this.#send(M.VHOST_USER_SET_VRING_ERR, u64(q), [this.#event()]),
+    (q) => this.#send(M.VHOST_USER_SET_VRING_CALL, u64(q), [this.#fds.event()]),
+    (q) => this.#send(M.VHOST_USER_SET_VRING_ERR, u64(q), [this.#fds.event()]),
     (q, d) => {
       const request = d.pick([M.VHOST_USER_SET_VRING_KICK, M.VHOST_USER_SET_VRING_CALL, M.VHOST_USER_SET_VRING_ERR]);
-      this.#send(request, u64(q | (d.below(3) << 8)), this.#randomFds());
+      this.#send(request, u64(q | (d.below(3) << 8)), this.#fds.any());
     },
     (q, d) => this.#send(M.VHOST_USER_SET_VRING_ENABLE, vringState(q, d.below(3))),
     (q) => this.#send(M.VHOST_USER_GET_VRING_BASE, vringState(q, 0)),
     (q) => this.#send(M.VHOST_USER_VRING_KICK, vringState(q, 0)),
     () => this.#sendTable(),
     () => this.#sendTable(),
-    (_, d) => this.#send(M.VHOST_USER_ADD_MEM_REG, singleRegion(this.#region(d.below(4))), [this.#file()]),
-    (_, d) => this.#send(M.VHOST_USER_REM_MEM_REG, singleRegion(this.#region(d.below(4))), this.#randomFds()),
+    (_, d) => this.#send(M.VHOST_USER_ADD_MEM_REG, singleRegion(this.#region(d.below(4))), [this.#fds.file()]),
+    (_, d) => this.#send(M.VHOST_USER_REM_MEM_REG, singleRegion(this.#region(d.below(4))), this.#fds.any()),
     (_, d) => {
       const request = d.pick([M.VHOST_USER_GET_CONFIG, M.VHOST_USER_SET_CONFIG]);
       this.#send(request, configMessage(d.below(300), d.below(300), d.below(3)));
@@ -161,12 +157,13 @@ class Hostile {
     (_, d) => {
       const mmapSize = d.oneIn(4) ? d.u32() : MEMORY / 2;
       const message = inflightMessage(mmapSize, d.pick([0, 8, 4096, 4095]), 1 + d.below(2), 1 << d.below(12));
-      this.#send(M.VHOST_USER_SET_INFLIGHT_FD, message, [this.#file()]);
+      this.#send(M.VHOST_USER_SET_INFLIGHT_FD, message, [this.#fds.file()]);
     },
     (_, d) => {
       const [ours, theirs] = socketPair();
-      this.#fds.push(ours, theirs);
-      this.#send(M.VHOST_USER_SET_BACKEND_REQ_FD, new Uint8Array(0), [d.oneIn(4) ? this.#event() : theirs]);
+      this.#fds.own(ours);
+      this.#fds.own(theirs);
+      this.#send(M.VHOST_USER_SET_BACKEND_REQ_FD, new Uint8Array(0), [d.oneIn(4) ? this.#fds.event() : theirs]);
     },
     () => this.#send(M.VHOST_USER_SET_STATUS, u64(0)),
     (_, d) => this.#send(d.pick([M.VHOST_USER_RESET_DEVICE, M.VHOST_USER_RESET_OWNER, M.VHOST_USER_GET_FEATURES])),
@@ -188,12 +185,12 @@ class Hostile {
   }
 
   #setUp(): void {
-    this.#send(M.VHOST_USER_SET_MEM_TABLE, memoryTable([this.#plainRegion(0)]), [this.#file(true)]);
+    this.#send(M.VHOST_USER_SET_MEM_TABLE, memoryTable([this.#plainRegion(0)]), [this.#fds.file(true)]);
     for (const queue of [0, 1]) {
       this.#send(M.VHOST_USER_SET_VRING_NUM, vringState(queue, 64));
       this.#send(M.VHOST_USER_SET_VRING_ADDR, ringAddresses(queue));
       this.#send(M.VHOST_USER_SET_VRING_ENABLE, vringState(queue, 1));
-      this.#send(M.VHOST_USER_SET_VRING_KICK, u64(queue), [this.#event()]);
+      this.#send(M.VHOST_USER_SET_VRING_KICK, u64(queue), [this.#fds.event()]);
     }
     this.#world.step();
   }
@@ -209,7 +206,7 @@ class Hostile {
     const d = this.#in;
     const count = d.below(5);
     const regions = Array.from({ length: count }, (_, i) => this.#region(i));
-    const fds = Array.from({ length: d.oneIn(6) ? d.below(9) : count }, () => this.#file());
+    const fds = Array.from({ length: d.oneIn(6) ? d.below(9) : count }, () => this.#fds.file());
     this.#send(M.VHOST_USER_SET_MEM_TABLE, memoryTable(regions), fds);
   }
 
@@ -223,51 +220,6 @@ class Hostile {
     if (!d.oneIn(3)) return region;
     const odd = () => d.pick([0, 1, 4095, 4096, MEMORY, 2 ** 32, 2 ** 52, d.u32(), 0xffff_ffff_ffff_ffffn]);
     return { ...region, [d.pick(['gpa', 'size', 'userAddr', 'mmapOffset'] as const)]: odd() };
-  }
-
-  /** Memory that can be sealed, and holds rings of random content. */
-  #file(fresh = false): Fd {
-    const d = this.#in;
-    if (!fresh && this.#files.length > 0 && !d.oneIn(3)) return d.pick(this.#files);
-    const fd = memfdCreate('fuzz', d.oneIn(6) ? 0 : MFD_ALLOW_SEALING);
-    ftruncate(fd.number, d.oneIn(8) ? d.u16() : MEMORY);
-    this.#fds.push(fd);
-    this.#files.push(fd);
-    return fd;
-  }
-
-  #event(): Fd {
-    const fd = createEventfd();
-    this.#fds.push(fd);
-    this.#events.push(fd);
-    return fd;
-  }
-
-  #randomFds(): Fd[] {
-    const d = this.#in;
-    const count = d.pick([0, 0, 0, 1, 1, 2, 8, 9]);
-    return Array.from({ length: count }, () => (d.below(2) === 0 ? this.#event() : this.#file()));
-  }
-
-  /** Tries to take memory away that is in use. */
-  #shorten(): void {
-    const d = this.#in;
-    if (this.#files.length === 0) return;
-    try {
-      ftruncate(d.pick(this.#files).number, d.below(MEMORY));
-    } catch {
-      // sealed: as it should be
-    }
-  }
-
-  /** Writes into a ring: its available index, or a descriptor. */
-  #poke(): void {
-    const d = this.#in;
-    if (this.#files.length === 0) return;
-    const ring = 0x10000 * (1 + d.below(2));
-    const bytes = d.oneIn(2) ? d.take(2) : d.take(16);
-    const at = bytes.length === 2 ? ring + 0x4002 : ring + 16 * d.below(64);
-    writeSync(d.pick(this.#files).number, bytes, 0, bytes.length, at);
   }
 
   #reconnect(): void {

@@ -6,12 +6,14 @@ import { fileURLToPath } from 'node:url';
 import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
 import { counterNames as e1000CounterNames } from '../../src/frontends/e1000/counters.js';
 import { counterNames } from '../../src/frontends/virtio-net/counters.js';
+import { counterNames as virtioPciCounterNames } from '../../src/frontends/virtio-pci/counters.js';
 import { ringsCounterNames } from '../../src/net-backends/netmap/rings.js';
 import { nodeCounterNames } from '../../src/netgraph/node.js';
 import { nodeTypes } from '../../src/netgraph/types.js';
 import { ringCounterNames } from '../../src/netmap/counters.js';
 import { ownHostCounterNames } from '../../src/netmap/host/counters.js';
 import { portCounterNames, switchCounterNames } from '../../src/netmap/vale/counters.js';
+import { counterNames as vfioUserCounterNames } from '../../src/transports/vfio-user/counters.js';
 
 const root = fileURLToPath(new URL('../../../', import.meta.url));
 const read = (path: string) => readFileSync(join(root, path), 'utf8');
@@ -28,6 +30,8 @@ test('every counter is explained', () => {
     return names.filter((name) => !text.includes(`\`${name}\``));
   };
   assert.deepEqual(missing('docs/virtio-net.md', counterNames), []);
+  assert.deepEqual(missing('docs/virtio-pci.md', virtioPciCounterNames), []);
+  assert.deepEqual(missing('docs/vfio-user.md', vfioUserCounterNames), []);
   assert.deepEqual(missing('docs/e1000.md', e1000CounterNames), []);
   const ngCounters = nodeTypes.flatMap(({ counters = [] }) => counters);
   assert.deepEqual(missing('docs/netgraph-nodes.md', [...nodeCounterNames, ...ngCounters]), []);

@@ -11,6 +11,9 @@ import { DmaTable } from './dma-table.js';
 import { IrqTable } from './irq-table.js';
 import { Regions } from './regions.js';
 
+const UNSHARED_NOTE =
+  'the guest has memory that the hypervisor does not share, which the device cannot reach: give QEMU a memory backend with share=on (netbe qemu-args prints one)';
+
 export interface DeviceOptions {
   runtime: Runtime;
   fn: PciFunction;
@@ -31,7 +34,9 @@ export class Device {
     this.#fn = fn;
     const { config } = fn;
     const { values } = counters;
-    this.dma = new DmaTable({ windows: runtime.windows, strict, onUnsealed: () => note(UNSEALED_NOTE) });
+    const onUnsealed = () => note(UNSEALED_NOTE);
+    const onUnshared = () => note(UNSHARED_NOTE);
+    this.dma = new DmaTable({ windows: runtime.windows, strict, onUnsealed, onUnshared });
     const onSignal = () => {
       values[C.interrupts]!++;
     };

@@ -31,6 +31,8 @@ export interface DmaTableOptions {
   strict: boolean;
   /** told once for each connection that has such a file */
   onUnsealed: () => void;
+  /** told once for each connection that has memory to be written, and did not share it */
+  onUnshared: () => void;
 }
 
 interface Entry {
@@ -48,6 +50,7 @@ export class DmaTable {
   readonly #options: DmaTableOptions;
   readonly #entries = new Map<number, Entry>();
   #unsealed = false;
+  #unshared = false;
   #dirty = false;
 
   constructor(options: DmaTableOptions) {
@@ -77,6 +80,7 @@ export class DmaTable {
         fail('EEXIST', `${what}: overlaps the region ${describe(other.gpa, other.size)}`);
     const mapped = fd !== undefined && (region.flags & VFIO_USER_F_DMA_REGION_READ) !== 0;
     if (mapped) this.#map(region, fd, what);
+    else this.#noteUnshared(region);
     this.#entries.set(gpa, { gpa, size, mapped });
   }
 
@@ -105,6 +109,13 @@ export class DmaTable {
   close(): void {
     this.#entries.clear();
     this.memory.close();
+  }
+
+  /** RAM; ROMs without a descriptor are usual. */
+  #noteUnshared({ flags }: DmaRegion): void {
+    if ((flags & VFIO_USER_F_DMA_REGION_WRITE) === 0 || this.#unshared) return;
+    this.#unshared = true;
+    this.#options.onUnshared();
   }
 
   #map(region: DmaRegion, fd: Fd, what: string): void {
