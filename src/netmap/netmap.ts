@@ -11,10 +11,10 @@
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import { interfaceNames } from '../sys/netdev.js';
-import { DEFAULT_SLOTS, MAX_RINGS, MAX_SLOTS, MIN_SLOTS } from './abi.js';
 import { NR_MONITOR_RX, NR_MONITOR_TX, NR_ZCOPY_MON } from './abi-register.js';
 import type { NetmapAdapter, RingSizes } from './adapter.js';
 import { SwitchedInterface } from './host/switch-port.js';
+import { Joint } from './joint.js';
 import { Memories } from './memories.js';
 import { MonitorAdapter } from './monitor.js';
 import { NicAdapter } from './nic-adapter.js';
@@ -22,20 +22,10 @@ import { NullAdapter } from './null-port.js';
 import { PipeEnd } from './pipe.js';
 import { NetmapPort } from './port.js';
 import { type NetmapPortName, parsePortName, portNameError } from './port-name.js';
+import { RingLink } from './ring-link.js';
 import { ringsToWatch, selectRings } from './selection.js';
+import { confOf, type NetmapOpenOptions, sizesOf } from './sizes.js';
 import { ValeAdapter } from './vale-adapter.js';
-
-export interface NetmapOpenOptions {
-  /** rings each way of a port that this makes, 1 by default */
-  txRings?: number | undefined;
-  rxRings?: number | undefined;
-  /** slots of each, 1024 by default */
-  txSlots?: number | undefined;
-  rxSlots?: number | undefined;
-  /** extra buffers, in a list from ni_bufs_head on; there may be fewer */
-  extraBufs?: number;
-  onReady?: (() => void) | undefined;
-}
 
 export interface NetmapPortInfo {
   name: string;
@@ -48,13 +38,22 @@ export interface NetmapPortInfo {
   sizes: RingSizes;
 }
 
+export type { NetmapOpenOptions } from './sizes.js';
+
+/** What is on a switch, and is no port of its own. */
+interface Attached {
+  readonly switchName: string;
+  readonly portIndex: number;
+  close(): void;
+}
+
 export class Netmap {
   readonly #runtime: Runtime;
   readonly #memories: Memories;
   /** by nr_name: "vale0:p", "v0", "vale0:p{1" */
   readonly #adapters = new Map<string, NetmapAdapter>();
   /** interfaces of the host that are attached to a switch, by the name of their port there */
-  readonly #switched = new Map<string, SwitchedInterface>();
+  readonly #switched = new Map<string, Attached>();
   #nextMonitor = 1;
   #nextNull = 1;
 
@@ -172,9 +171,24 @@ export class Netmap {
     }
     const adapter = this.#persistent(name);
     if (host) throw usageError(`${name} has no host rings: it is no interface of the host`, name, 'Use -a.');
+    if (adapter.switchName !== '' && adapter.switchName !== switchName) return this.#attachAgain(switchName, name);
     adapter.attach(switchName, name);
     this.#adapters.set(key, adapter);
     return adapter.portIndex;
+  }
+
+  /** A port on a second switch: its rings, which nobody may have then, join the two (a wrapped port, netmap_bwrap). */
+  #attachAgain(switchName: string, name: string): number {
+    const openPort = (onReady: () => void) => this.open(`netmap:${name}/x`, { onReady });
+    const joint = new Joint(
+      this.#runtime,
+      switchName,
+      name,
+      (onReceive) => new RingLink({ runtime: this.#runtime, name: `netmap:${name}`, openPort, onReceive }),
+    );
+    const { index: portIndex } = joint.port;
+    this.#switched.set(`${switchName}:${name}`, { switchName, portIndex, close: () => joint.close() });
+    return portIndex;
   }
 
   /** Detaches it again (vale-ctl -d). Returns the number that it had. */
@@ -366,28 +380,6 @@ function kindOf(adapter: NetmapAdapter): NetmapPortInfo['kind'] {
 function monitorLetters(flags: number): string {
   const letter = (flag: number, char: string): string => ((flags & flag) !== 0 ? char : '');
   return letter(NR_ZCOPY_MON, 'z') + letter(NR_MONITOR_TX, 't') + letter(NR_MONITOR_RX, 'r');
-}
-
-function confOf({ options }: NetmapPortName): Partial<NetmapOpenOptions> {
-  const { conf } = options;
-  if (conf === undefined) return {};
-  const given = Object.entries(conf).filter(([, n]) => n > 0);
-  return Object.fromEntries(given);
-}
-
-function sizesOf(name: string, options: NetmapOpenOptions): RingSizes {
-  const check = (what: string, value: number, min: number, max: number): number => {
-    if (Number.isInteger(value) && value >= min && value <= max) return value;
-    throw usageError(`${name}: ${value} ${what}: there can be ${min} to ${max}`, name);
-  };
-  return {
-    txRings: check('transmit rings', options.txRings ?? 1, 1, MAX_RINGS),
-    rxRings: check('receive rings', options.rxRings ?? 1, 1, MAX_RINGS),
-    txSlots: check('slots', options.txSlots ?? DEFAULT_SLOTS, MIN_SLOTS, MAX_SLOTS),
-    rxSlots: check('slots', options.rxSlots ?? DEFAULT_SLOTS, MIN_SLOTS, MAX_SLOTS),
-    hostTxRings: 0,
-    hostRxRings: 0,
-  };
 }
 
 const netmaps = new WeakMap<Runtime, Netmap>();

@@ -7,11 +7,11 @@ import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
 import { counterNames as e1000CounterNames } from '../../src/frontends/e1000/counters.js';
 import { counterNames } from '../../src/frontends/virtio-net/counters.js';
 import { counterNames as virtioPciCounterNames } from '../../src/frontends/virtio-pci/counters.js';
-import { ringsCounterNames } from '../../src/net-backends/netmap/rings.js';
 import { nodeCounterNames } from '../../src/netgraph/node.js';
 import { nodeTypes } from '../../src/netgraph/types.js';
 import { ringCounterNames } from '../../src/netmap/counters.js';
 import { ownHostCounterNames } from '../../src/netmap/host/counters.js';
+import { ringsCounterNames } from '../../src/netmap/ring-link.js';
 import { portCounterNames, switchCounterNames } from '../../src/netmap/vale/counters.js';
 import { counterNames as vfioUserCounterNames } from '../../src/transports/vfio-user/counters.js';
 

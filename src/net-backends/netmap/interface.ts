@@ -19,7 +19,6 @@ export class NetmapIf extends HostInterface implements NetBackend {
   }
 
   setCap(features: bigint, vnetHdrLen: number): boolean {
-    this.setHeader(checkVnetHdrLen(vnetHdrLen, this.name), sendOffloads(features), receiveOffloads(features));
-    return true;
+    return this.setHeader(checkVnetHdrLen(vnetHdrLen, this.name), sendOffloads(features), receiveOffloads(features));
   }
 }

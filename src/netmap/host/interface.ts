@@ -253,12 +253,13 @@ export class HostInterface implements Pollable {
   // ---- control ----
 
   /** Each frame begins with a header of `len` bytes; OFFLOAD_* that the user may ask for, and takes undone. */
-  setHeader(len: 0 | 10 | 12, txOffloads: number, rxOffloads: number): void {
+  setHeader(len: 0 | 10 | 12, txOffloads: number, rxOffloads: number): boolean {
     this.vnetHdrLen = len;
     this.#tx.vnetHdrLen = len;
     // without a header there is no way to say that something was left undone
     this.#tx.offloads = len === 0 ? 0 : txOffloads;
     this.#rx.offloads = len === 0 ? 0 : rxOffloads;
+    return true;
   }
 
   status(): Record<string, string | number | boolean> {

@@ -228,6 +228,10 @@ describe('switches and persistent ports', () => {
     ask(client, 'vale-newif', 'v0');
     ask(client, 'vale-attach', 'vale0A:v0');
     refused(client, 'vale-delif', 'v0', {}, 'EBUSY');
+    ask(client, 'vale-attach', 'vale0B:v0');
+    refused(client, 'vale-delif', 'v0', {}, 'EBUSY');
+    ask(client, 'vale-detach', 'vale0B:v0');
+    refused(client, 'vale-delif', 'v0', {}, 'EBUSY');
     ask(client, 'vale-detach', 'vale0A:v0');
     ask(client, 'vale-delif', 'v0');
   });
@@ -236,6 +240,8 @@ describe('switches and persistent ports', () => {
     const client = persistent('v0');
     ask(client, 'vale-attach', 'vale0A:v0');
     refused(client, 'vale-attach', 'vale0A:v0', {}, 'EBUSY');
+    ask(client, 'vale-attach', 'vale0B:v0');
+    ask(client, 'vale-detach', 'vale0B:v0');
   });
 
   test('011_persistent_vale_port_double_create', () => {
@@ -243,9 +249,9 @@ describe('switches and persistent ports', () => {
     refused(client, 'vale-newif', 'v0', {}, 'EEXIST');
     ask(client, 'vale-attach', 'vale0A:v0');
     refused(client, 'vale-newif', 'v0', {}, 'EEXIST');
-    ask(client, 'vale-detach', 'vale0A:v0');
     ask(client, 'vale-attach', 'vale0B:v0');
     refused(client, 'vale-newif', 'v0', {}, 'EEXIST');
+    ask(client, 'vale-detach', 'vale0B:v0');
   });
 });
 

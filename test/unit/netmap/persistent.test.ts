@@ -22,7 +22,7 @@ describe('a persistent port', () => {
     port.close();
     assert.equal(netmap.attach('vale3', 'v0'), 0);
     assert.throws(() => netmap.delif('v0'), { code: 'EBUSY', message: /vale3/ });
-    assert.throws(() => netmap.attach('vale4', 'v0'), { code: 'EBUSY', remedy: /-d vale3:v0/ });
+    assert.throws(() => netmap.attach('vale3', 'v0'), { code: 'EBUSY', remedy: /-d vale3:v0/ });
     assert.equal(netmap.detach('vale3', 'v0'), 0);
     assert.throws(() => netmap.detach('vale3', 'v0'), { code: 'EINVAL' });
     netmap.delif('v0');
@@ -32,6 +32,35 @@ describe('a persistent port', () => {
     for (const name of ['', 'a b', 'x'.repeat(16), 'a:b']) assert.throws(() => netmap.newif(name), { code: 'EINVAL' });
     for (const sizes of [{ txRings: 17 }, { rxRings: 0 }, { txSlots: 4097 }, { rxSlots: 1 }])
       assert.throws(() => netmap.newif('v1', sizes), { code: 'EINVAL' });
+  });
+
+  test('on a second switch joins the two, as netmap wraps a port: nobody else can have its rings then', () => {
+    const { netmap, runtime } = rig;
+    netmap.newif('v0');
+    netmap.attach('vale1', 'v0');
+    const [a, b] = [open('vale1:a'), open('vale2:b')];
+    const taken = open('netmap:v0');
+    assert.throws(() => netmap.attach('vale2', 'v0'), { code: 'EBUSY' });
+    taken.close();
+    netmap.attach('vale2', 'v0');
+    assert.throws(() => open('netmap:v0'), { code: 'EBUSY' });
+    const cross = (): void => {
+      for (let i = 0; i < 4; i++) runtime.loop.step(0);
+    };
+    send(a, frame(0xff, 1));
+    cross();
+    assert.deepEqual(take(b), [frame(0xff, 1)]);
+    send(b, frame(1, 2, 9000), { piece: 2000 });
+    cross();
+    assert.deepEqual(take(a), [frame(1, 2, 9000)]);
+    // headers and what they leave undone pass from one switch to the other
+    a.vnetHdrLen = 12;
+    send(a, Uint8Array.from([...new Uint8Array(12), ...frame(2, 1)]));
+    cross();
+    assert.deepEqual(take(b), [frame(2, 1)]);
+    netmap.detach('vale2', 'v0');
+    assert.equal(netmap.find('v0')!.vnetHdrLen, 0, 'as it was before');
+    open('netmap:v0');
   });
 
   test('sends into nothing until it is attached; by both of its names it is one port', () => {
