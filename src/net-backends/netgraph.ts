@@ -95,7 +95,6 @@ class NetgraphPort implements NetBackend {
   readonly #graph: Netgraph;
   readonly #place: Place;
   readonly #socket: NgSocket;
-  #hook: NgHook | undefined;
   readonly #onReceive: ReceiveCallback | undefined;
   readonly #subject: string;
   readonly #values: Float64Array;
@@ -118,12 +117,9 @@ class NetgraphPort implements NetBackend {
     this.#onReceive = onReceive;
     this.#socket = openSocket(this.#graph, place.socket, {
       onData: (_hook, burst) => this.#take(burst),
-      onDisconnect: () => {
-        this.#hook = undefined;
-      },
     });
     try {
-      this.#hook = connectSocket(this.#graph, this.#socket, place);
+      connectSocket(this.#graph, this.#socket, place);
       this.#subject = `${subject}/netgraph`;
       this.#values = runtime.counters.create(this.#subject, netgraphCounterNames).values;
     } catch (error) {
@@ -132,6 +128,12 @@ class NetgraphPort implements NetBackend {
     }
     this.#ring = new FrameRing(runtime.windows, RING_SLOTS, RING_BYTES);
     this.#out = this.#graph.buffers.takeBurst();
+  }
+
+  /** As a write to the original's socket: the only hook, whatever its name now; of several, none. */
+  get #hook(): NgHook | undefined {
+    const { hooks } = this.#socket.node;
+    return hooks.length === 1 ? hooks[0] : undefined;
   }
 
   // ---- transmit ----
@@ -168,7 +170,8 @@ class NetgraphPort implements NetBackend {
   flush(): void {
     const out = this.#out;
     if (out.count === 0) return;
-    if (this.#hook !== undefined) this.#hook.send(out);
+    const hook = this.#hook;
+    if (hook !== undefined) hook.send(out);
     else this.#values[TX_DROP_NOT_CONNECTED]! += out.count;
     out.count = 0;
   }
@@ -305,7 +308,7 @@ class NetgraphPort implements NetBackend {
   }
 
   status(): BackendStatus {
-    const { hook } = this.#place;
+    const hook = this.#hook?.name ?? this.#place.hook;
     const peer = this.#hook?.peer;
     const node = this.#socket.node.label;
     if (peer === undefined) return { node, hook, connected: false };
@@ -331,14 +334,13 @@ function openSocket(graph: Netgraph, name: string, callbacks: Parameters<typeof 
   return socket;
 }
 
-function connectSocket(graph: Netgraph, socket: NgSocket, { path, peerhook, hook }: Place): NgHook {
+function connectSocket(graph: Netgraph, socket: NgSocket, { path, peerhook, hook }: Place): void {
   const found = graph.resolve(socket.node, path);
   const error = typeof found === 'string' ? found : graph.connect(socket.node, hook, found.node, peerhook);
-  const made = socket.node.findHook(hook);
-  if (error === undefined && made !== undefined) return made;
+  if (error === undefined) return;
   throw graphError(
     `can't connect to node ${path} (hook ${peerhook})`,
-    error ?? 'ENOTCONN',
+    error,
     graph,
     path,
     `netbe ngctl list shows the nodes, netbe ngctl show ${path} the hooks of this one.`,

@@ -28,11 +28,12 @@ export class Lab {
     this.nics = nics;
   }
 
-  static async start(nics: readonly LabNic[]): Promise<Lab> {
+  /** `netgraph`: commands of ngctl that make the graph of the NICs. */
+  static async start(nics: readonly LabNic[], netgraph: string[] = []): Promise<Lab> {
     const dir = mkdtempSync(join(tmpdir(), 'netbe-lab-'));
     const specs = labNics(dir, nics);
     try {
-      return new Lab(dir, await Fabric.start({ nics: specs }), specs);
+      return new Lab(dir, await Fabric.start({ netgraph, nics: specs }), specs);
     } catch (error) {
       rmSync(dir, { recursive: true, force: true });
       throw error;
