@@ -243,12 +243,18 @@ export const patchNamePattern = /^[A-Za-z0-9][A-Za-z0-9._:+-]{0,126}$/;
 export const patchNameRule =
   'letters, digits, ".", "_", ":", "+" and "-", beginning with a letter or digit, at most 127 characters';
 
+/** The device of a patch's end as part of a name: signs of netmap's port names ("{", "^") are none of a name's. */
+function nameOfEnd(end: string): string {
+  const [device = ''] = end.split(',', 1);
+  return device.replaceAll(/[^A-Za-z0-9._:+-]/g, '_');
+}
+
 /** Fills in the name; the ends are checked where they are opened, as backends of one's own may be among them. */
 export function resolvePatch({ name, a, b }: PatchSpec): Required<PatchSpec> {
   for (const end of [a, b])
     if (end.split(',', 1)[0] === '') throw usageError('an end of the patch has no device', end, patchRemedy);
   if (a === b) throw usageError(`both ends of the patch are ${a}`, a, patchRemedy);
-  const resolved = name ?? [a, b].map((end) => end.split(',', 1)[0]).join('+');
+  const resolved = name ?? [a, b].map(nameOfEnd).join('+');
   if (patchNamePattern.test(resolved)) return { name: resolved, a, b };
   throw usageError(`patch name "${resolved}" is not allowed`, resolved, `A name is made of ${patchNameRule}.`);
 }

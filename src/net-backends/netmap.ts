@@ -16,7 +16,7 @@ import { hostModes } from '../netmap/host/host-port.js';
 import { openHostRings } from '../netmap/host/host-rings.js';
 import { refuseSecondUser } from '../netmap/host/interface.js';
 import { type HostPortOptions, openHostPort } from '../netmap/host/open.js';
-import { netmapOf } from '../netmap/netmap.js';
+import { type Netmap, netmapOf } from '../netmap/netmap.js';
 import { type NetmapPortName, type PortNamePart, parsePortName, portNameError } from '../netmap/port-name.js';
 import { interfaceNames, netdevInfo } from '../sys/netdev.js';
 import { TUN_PATH } from '../sys/tun.js';
@@ -62,6 +62,8 @@ const RINGS: BackendOption = {
   default: '1',
 };
 
+const MONITOR = NR_MONITOR_TX | NR_MONITOR_RX;
+
 /** options that say how frames of the wire come and go */
 const WIRE_OPTIONS = [MODE, QUEUES, PROMISC, RING, ZERO_COPY];
 
@@ -70,9 +72,7 @@ function open(request: BackendOpen): NetBackend {
   const interfaces = interfaceNames();
   const netmap = netmapOf(runtime);
   const name = parsePortName(device, (nrName) => interfaces.includes(nrName) || netmap.find(nrName) !== undefined);
-  const isInterface = interfaces.includes(name.portName) && name.pipe === undefined;
-  if (!isInterface && (name.pipe !== undefined || netmap.find(name.baseName) !== undefined))
-    return openRings(request, name);
+  if (hasRings(netmap, name, interfaces.includes(name.portName))) return openRings(request, name);
   refuseOption(RINGS, request, 'says how many rings a port has that is made: an interface has its own');
   refuse(name);
   if (name.mode === NR_REG_ALL_NIC) return openInterface(request, name);
@@ -89,6 +89,12 @@ function openRings(request: BackendOpen, name: NetmapPortName): NetBackend {
     slots: request.options.has(RING.name) ? integerOption(RING, request.options, 64, 4096) : undefined,
     rings: integerOption(RINGS, request.options, 1, 16),
   });
+}
+
+/** Is the name about rings of the fabric's own: a pipe, a port that it has, or a monitor of an interface that is open by its rings? */
+function hasRings(netmap: Netmap, { pipe, baseName, flags }: NetmapPortName, isInterface: boolean): boolean {
+  if (pipe !== undefined) return true;
+  return netmap.find(baseName) !== undefined && (!isInterface || (flags & MONITOR) !== 0);
 }
 
 function openInterface(request: BackendOpen, name: NetmapPortName): NetBackend {
@@ -113,10 +119,10 @@ function refuse(name: NetmapPortName): void {
   const refuseAt = (part: PortNamePart, why: string, remedy?: string): never => {
     throw portNameError(name, part, why, remedy);
   };
-  if ((flags & (NR_MONITOR_TX | NR_MONITOR_RX)) !== 0)
+  if ((flags & MONITOR) !== 0)
     refuseAt(
       'flags',
-      "the rings of an interface are the kernel's: a monitor cannot be had",
+      'nobody in this fabric has the interface by its rings: a monitor would see nothing',
       'Capture its frames instead (netbe capture):',
     );
   if ((flags & ~NR_EXCLUSIVE) !== 0) refuseAt('flags', 'both directions of an interface are opened together');

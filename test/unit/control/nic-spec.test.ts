@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { duplicateError, findDuplicate, parseMac, resolveNic } from '../../../src/control/nic-spec.js';
+import { duplicateError, findDuplicate, parseMac, resolveNic, resolvePatch } from '../../../src/control/nic-spec.js';
 import { formatMac } from '../../../src/wire/ethernet.js';
 
 const nic = (over: object = {}) => resolveNic({ backend: 'vale0:vm1', socket: 'run/vm1.sock', ...over });
@@ -76,4 +76,12 @@ test('two NICs may not share name, socket, slot, switch port, or MAC address on 
 test('two NICs on different switches may share a MAC address', () => {
   const mac = '02:00:00:00:00:01';
   assert.equal(findDuplicate([nic({ mac }), nic({ mac, name: 'b', socket: 'b', backend: 'vale1:b' })]), undefined);
+});
+
+test('a patch has the name of its ends, also where these are pipes or host rings of netmap', () => {
+  const name = (a: string, b: string) => resolvePatch({ a, b } as Parameters<typeof resolvePatch>[0]).name;
+  assert.equal(name('vale0:up', 'stream0,addr=unix:x'), 'vale0:up+stream0');
+  assert.equal(name('vale0:host', 'netmap:eth1^'), 'vale0:host+netmap:eth1_');
+  assert.equal(name('netmap:x{1,rings=2', 'netmap:x}1'), 'netmap:x_1+netmap:x_1');
+  assert.throws(() => name('netmap:x{1', 'netmap:x{1'), /both ends of the patch are/);
 });
