@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bench, type BenchOptions, type BenchResult, inTurn, resultOf } from './support/bench.js';
 import { compileReference } from './support/cc.js';
-import { measuringCpus, Worker } from './support/worker.js';
+import { Worker } from './support/worker.js';
 
 const pktGenWorker = fileURLToPath(new URL('./support/pkt-gen-worker.js', import.meta.url));
 
@@ -34,18 +34,16 @@ async function startOurs({ over, two, bytes, frags }: Case, dir: string): Promis
   const socket = join(dir, 'p.netmap');
   const [rx, tx] = over === 'vale' ? ['vale0:r', 'vale0:s'] : ['netmap:p}1', 'netmap:p{1'];
   const roles = [`rx=${rx}`, `tx=${tx},${bytes},${frags}`];
-  const start = async (args: string[], cpu?: number): Promise<Worker> => {
+  const start = async (args: string[]): Promise<Worker> => {
     const worker = new Worker({
       command: process.execPath,
       args: [pktGenWorker, socket, ...args],
-      ...(cpu === undefined ? {} : { cpu }),
     });
     await worker.next<{ ready: boolean }>();
     return worker;
   };
   if (two === 'threads') return [await start(roles)];
-  const { measured, load } = measuringCpus();
-  return [await start([roles[0] as string], measured), await start([roles[1] as string], load)];
+  return [await start(roles.slice(0, 1)), await start(roles.slice(1))];
 }
 
 async function* run({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchResult> {

@@ -1,4 +1,5 @@
 /** pkt-gen in one of its threads. */
+import { cpus } from 'node:os';
 import { setThreadCpu } from '../../sys/process.js';
 import { C_COMPLETED, C_MIN_SPACE, NO_MIN_SPACE, threadCounters } from './pkt-gen-counters.js';
 import type { PktGenFunction, PktGenOptions } from './pkt-gen-options.js';
@@ -48,7 +49,7 @@ export function runPktGen(tool: ToolThread): boolean {
     memId: port.memId,
     ringSlots: { tx: port.txRings.map((r) => r.numSlots), rx: port.rxRings.map((r) => r.numSlots) },
   };
-  if (options.affinity >= 0) setThreadCpu((options.affinity + tool.thread) % options.cpus);
+  if (options.affinity >= 0) setThreadCpu((options.affinity + tool.thread) % cpus().length);
   const { windows, cancelled, say, print } = tool;
   let good = false;
   if (tool.ready(poll, info))
