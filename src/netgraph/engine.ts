@@ -139,7 +139,16 @@ export class Netgraph {
   nodeByName(here: NgNode | undefined, name: string): NgNode | undefined {
     if (name === '.') return here;
     const id = decodeId(name);
-    return id === 0 ? this.#names.get(name) : this.#nodes.get(id);
+    return id === 0 ? (this.#names.get(name) ?? this.#foundNode(name)) : this.#nodes.get(id);
+  }
+
+  /** A node that need not be made, as that of an interface of the host. */
+  #foundNode(name: string): NgNode | undefined {
+    for (const type of this.#types.values()) {
+      const node = type.find?.(this, name);
+      if (node !== undefined) return node;
+    }
+    return undefined;
   }
 
   nameNode(node: NgNode, name: string): Errno | undefined {

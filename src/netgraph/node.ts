@@ -31,6 +31,8 @@ export interface NgType {
   readonly cmdlist?: readonly NgCommand[];
   /** names of counters that each node of the type has besides the common ones: values[NODE_COUNTERS + i] */
   readonly counters?: readonly string[];
+  /** The node of that name, if the type has nodes that need not be made: it is asked when there is none yet. */
+  find?(engine: Netgraph, name: string): NgNode | undefined;
   /** Makes a new node's methods, or says why not; it may throw NetbeError. Left out: no mkpeer, as for sockets. */
   create?(node: NgNode): NgMethods | Errno;
 }

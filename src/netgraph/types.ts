@@ -2,6 +2,8 @@
 import type { NgType } from './node.js';
 import { bridgeType } from './nodes/bridge.js';
 import { echoType } from './nodes/echo.js';
+import { eifaceType } from './nodes/eiface.js';
+import { etherType } from './nodes/ether.js';
 import { holeType } from './nodes/hole.js';
 import { hubType } from './nodes/hub.js';
 import { ksocketType } from './nodes/ksocket.js';
@@ -24,4 +26,6 @@ export const nodeTypes: readonly NgType[] = [
   vlanType,
   pipeType,
   ksocketType,
+  etherType,
+  eifaceType,
 ];
