@@ -44,6 +44,14 @@ export {
   type ReceiveCallback,
   type VnetHdrLen,
 } from './net-backends/net-backend.js';
+export { NG_BURST_FRAMES, type NgBurst } from './netgraph/burst.js';
+export type { Netgraph } from './netgraph/engine.js';
+export type { NgHook } from './netgraph/hook.js';
+export type { NgMessage } from './netgraph/message.js';
+export type { NgCommand, NgMethods, NgNode, NgResult, NgType } from './netgraph/node.js';
+export { array, fixedArray, struct } from './netgraph/parse/composites.js';
+export { type ParseType, pack, unpack } from './netgraph/parse/parse-type.js';
+export { enaddr, hookbuf, int32, string, uint8, uint16, uint32, uint64 } from './netgraph/parse/scalars.js';
 export {
   NS_BUF_CHANGED,
   NS_INDIRECT,

@@ -5,6 +5,8 @@ import { pathToFileURL } from 'node:url';
 import { usageError } from '../errors.js';
 import type { NetBackendType } from '../net-backends/net-backend.js';
 import { netBackends, registerBackend } from '../net-backends/registry.js';
+import type { NgType } from '../netgraph/node.js';
+import { registerNodeType } from '../netgraph/types.js';
 
 /**
  * The URL of a module: a URL as it is, a path relative to the working directory, or the name of a
@@ -25,15 +27,27 @@ export function backendModuleUrl(module: URL | string): string {
   }
 }
 
-/** Loads a module that exports `backend`, and registers it. */
+/** Loads a module that exports `backend`, or a `nodeType` of netgraph, or both, and registers them. */
 export async function loadBackendModule(url: string): Promise<void> {
-  let exports: { backend?: unknown };
+  let exports: { backend?: unknown; nodeType?: unknown };
   try {
     exports = await import(url);
   } catch (cause) {
     throw usageError(`backend module ${url} cannot be loaded: ${(cause as Error).message}`, url);
   }
-  addBackendType(exports.backend, url);
+  if (exports.nodeType !== undefined) addNodeType(exports.nodeType, url);
+  if (exports.nodeType === undefined || exports.backend !== undefined) addBackendType(exports.backend, url);
+}
+
+function addNodeType(type: unknown, from: string): void {
+  const candidate = type as Partial<NgType> | null;
+  if (typeof candidate !== 'object' || typeof candidate?.name !== 'string')
+    throw usageError(
+      `${from} does not export a node type`,
+      from,
+      'nodeType must be an object with name and create (NgType).',
+    );
+  registerNodeType(candidate as NgType);
 }
 
 /** Registers a backend, unless it is there already. `from` names it in refusals. */

@@ -14,12 +14,15 @@ import type { LandlockRule } from '../sys/landlock.js';
 import { type SyscallName, syscallExists } from '../sys/syscall.js';
 import type { User } from '../sys/user.js';
 import type { NicSpec, PatchSpec } from './fabric-types.js';
+import { graphNeeds } from './sandbox-graph.js';
 
 export interface SandboxRequest {
   /** path of the control socket */
   control: string;
   nics: readonly NicSpec[];
   patches: readonly PatchSpec[];
+  /** commands of ngctl that make the graph */
+  netgraph?: readonly string[];
   /** modules with backends of one's own; they are loaded already */
   backends: readonly URL[];
   /** folders in which NICs that are added later may have their sockets, and backends their files */
@@ -54,7 +57,10 @@ export function undeclared(request: SandboxRequest): string[] {
 
 /** What the backends need, and what Node and netbe do. Made while this process may still look everywhere. */
 export function planSandbox(request: SandboxRequest): SandboxPlan {
-  const needs = devicesInUse(request).map(({ type, device, options }) => type.needs?.(device, options) ?? {});
+  const needs = [
+    ...devicesInUse(request).map(({ type, device, options }) => type.needs?.(device, options) ?? {}),
+    ...graphNeeds(request.netgraph ?? []),
+  ];
   const rules = [...ownRules(request), ...needs.flatMap(rulesOf)];
   const capabilities = new Set(needs.flatMap((n) => (n.capabilities ?? []).map(checkCapability)));
   const client = request.nics.some((nic) => nic.mode === 'client');

@@ -1,5 +1,7 @@
 /** The types of nodes that every graph knows; a user adds further ones with Netgraph.registerType. */
+import { usageError } from '../errors.js';
 import type { NgType } from './node.js';
+import { bpfType } from './nodes/bpf.js';
 import { bridgeType } from './nodes/bridge.js';
 import { echoType } from './nodes/echo.js';
 import { eifaceType } from './nodes/eiface.js';
@@ -14,7 +16,7 @@ import { socketType } from './nodes/socket.js';
 import { teeType } from './nodes/tee.js';
 import { vlanType } from './nodes/vlan.js';
 
-export const nodeTypes: readonly NgType[] = [
+const types: NgType[] = [
   socketType,
   hubType,
   teeType,
@@ -28,4 +30,15 @@ export const nodeTypes: readonly NgType[] = [
   ksocketType,
   etherType,
   eifaceType,
+  bpfType,
 ];
+
+export const nodeTypes: readonly NgType[] = types;
+
+/** Adds a type of the user's own, for graphs that are made from now on. Throws EINVAL if its name is taken. */
+export function registerNodeType(type: NgType): void {
+  if (types.includes(type)) return;
+  if (types.some(({ name }) => name === type.name))
+    throw usageError(`a node type ${type.name} exists already`, type.name);
+  types.push(type);
+}

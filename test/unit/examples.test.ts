@@ -99,3 +99,34 @@ test('fabric.yaml is a right fabric file', () => {
     ['vale0:vm1', 'vale0:vm2', 'vale0:vm3'],
   );
 });
+
+test('own-node-type: a node of a type of ones own lets so many frames through, and says how many it dropped', async (t) => {
+  const dir = tempDir(t);
+  const fabric = await Fabric.start({
+    backends: [new URL('own-node-type.js', examples)],
+    netgraph: [
+      'mkpeer hub temporary x',
+      'name .:temporary outside',
+      'msg outside: setpersistent',
+      'mkpeer outside: police y out',
+      'name outside:y police',
+      'msg police: set { rate=50 }',
+    ],
+    nics: [
+      { backend: 'netgraph', backendOptions: { path: 'police:', peerhook: 'in' }, socket: join(dir, 'in.sock') },
+      { backend: 'netgraph', backendOptions: { path: 'outside:', peerhook: 'z' }, socket: join(dir, 'out.sock') },
+    ],
+  });
+  t.after(() => fabric.close());
+  const [inner, outer] = ['in', 'out'].map((name) => {
+    const guest = VhostUserGuest.connect(join(dir, `${name}.sock`), sleepStep);
+    t.after(() => guest.close());
+    return guest;
+  }) as [VhostUserGuest, VhostUserGuest];
+  for (let i = 0; i < 60; i++) inner.transmit(etherFrame(1, 2, 60));
+  const got: Uint8Array[] = [];
+  stepUntil(sleepStep, () => got.push(...outer.receive()) >= 5, 'as many as may pass at once');
+  const report = await fabric.runNgctl(['msg police: get']);
+  assert.match(report, /rate=50 dropped=\d+/);
+  await assert.rejects(fabric.runNgctl(['msg police: set { rate=0 }']), /Invalid argument/);
+});
