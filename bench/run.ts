@@ -10,6 +10,7 @@ import { exitStatus, NetbeError, usageError } from '../src/errors.js';
 import { e1000 } from './e1000.js';
 import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
+import { netgraphForward } from './netgraph-forward.js';
 import { netmapIf } from './netmap-if.js';
 import { netmapPipe } from './netmap-pipe.js';
 import { netmapPktGen } from './netmap-pkt-gen.js';
@@ -28,6 +29,7 @@ const benches: readonly Bench[] = [
   guestTcp,
   guestRtt,
   portScaling,
+  netgraphForward,
   tap,
   tapForward,
   netmapIf,
