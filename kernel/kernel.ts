@@ -12,7 +12,7 @@ import { BURST_DONE, BURST_HEAD, BURST_OFF } from './burst';
 
 export { pipeRelease, pipeSend, valeSend } from './netmap';
 export { admit, deliver, forward } from './switch';
-export { patch } from './netgraph';
+export { bridge, patch } from './netgraph';
 
 export function copy(dst: u32, src: u32, len: u32): void {
   memory.copy(dst, src, len);

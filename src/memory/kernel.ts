@@ -71,6 +71,19 @@ export interface MemoryKernel {
     ports: number,
   ): number;
   patch(at: number, len: number, mode: number, hi: number, lo: number): void;
+  bridge(
+    offs: number,
+    lens: number,
+    wins: number,
+    from: number,
+    count: number,
+    win: number,
+    table: number,
+    now: number,
+    maxStaleness: number,
+    incoming: number,
+    to: number,
+  ): number;
 }
 
 let compiled: WebAssembly.Module | undefined;
@@ -79,7 +92,34 @@ export function instantiateKernel(memory: WebAssembly.Memory): MemoryKernel {
   compiled ??= new WebAssembly.Module(Buffer.from(kernelWasm, 'base64'));
   const exports = new WebAssembly.Instance(compiled, { env: { memory } }).exports as unknown as MemoryKernel;
   // a plain object: property loads of hot code see one shape
-  const { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend, patch } =
-    exports;
-  return { copy, fill, sum16, popChains, pushChains, admit, forward, deliver, pipeSend, pipeRelease, valeSend, patch };
+  const {
+    copy,
+    fill,
+    sum16,
+    popChains,
+    pushChains,
+    admit,
+    forward,
+    deliver,
+    pipeSend,
+    pipeRelease,
+    valeSend,
+    patch,
+    bridge,
+  } = exports;
+  return {
+    copy,
+    fill,
+    sum16,
+    popChains,
+    pushChains,
+    admit,
+    forward,
+    deliver,
+    pipeSend,
+    pipeRelease,
+    valeSend,
+    patch,
+    bridge,
+  };
 }

@@ -73,10 +73,12 @@ export class GraphLab {
   #used = 0;
   #session: NgctlSession | undefined;
 
-  constructor() {
-    this.runtime = testRuntime();
+  /** `apart`: frames lie in another window than all that the graph has. */
+  constructor({ apart = false } = {}) {
+    this.runtime = testRuntime(apart ? { windowBytes: 2 ** 27 } : {});
     this.graph = new Netgraph(this.runtime, { clock: () => this.nowSec });
-    this.#memory = this.runtime.windows.mapAnonymous(2 ** 20);
+    const { windows } = this.runtime;
+    this.#memory = windows.mapAnonymous(apart ? 2 ** 27 - 2 ** 18 : 2 ** 20);
   }
 
   probe(name: string): Probe {

@@ -4,7 +4,9 @@
  * Set-associative: a hash names a bucket of four entries. The original's table grows with every address that
  * a guest makes up; this one is bounded, and a full bucket gives up the host that was silent longest. An
  * address is two integers as little-endian loads give them: `lo` its first four bytes, signed, `hi` the other two.
+ * The entries lie in a window, where the kernel's `bridge` reads and refreshes them. Links are numbered from 1.
  */
+import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 
 const BUCKETS = 4096;
 const WAYS = 4;
@@ -15,8 +17,8 @@ const HI = 1;
 const LINK = 2;
 const SINCE = 3;
 const SEEN = 4;
-/** link of a free entry */
-const FREE = -1;
+/** link of a free entry: memory that was never written is free */
+const FREE = 0;
 
 export interface BridgeHost {
   addr: string;
@@ -26,12 +28,23 @@ export interface BridgeHost {
 }
 
 export class BridgeTable {
-  readonly #words = new Int32Array(BUCKETS * WAYS * WORDS);
+  readonly window: Window;
+  /** offset of the entries in the window */
+  readonly off: number;
+  readonly #mapping: Mapping;
+  readonly #words: Int32Array;
   /** hosts that were pushed out by another one */
   evicted = 0;
 
-  constructor() {
-    this.clear();
+  constructor(pool: WindowPool) {
+    this.#mapping = pool.mapAnonymous(BUCKETS * WAYS * WORDS * 4, 'netgraph bridge');
+    this.window = this.#mapping.window;
+    this.off = this.#mapping.off;
+    this.#words = new Int32Array(this.window.u8.buffer, this.off, BUCKETS * WAYS * WORDS);
+  }
+
+  close(): void {
+    this.#mapping.close();
   }
 
   /** The entry of an address, or -1. A host that was silent for `maxStaleness` seconds is forgotten here. */

@@ -6,8 +6,8 @@
  * link within minStableAge seconds means a loop: the link it came in on is muted for loopTimeout seconds.
  * Goes with its last hook, unless persistent.
  */
-import type { Window } from '../../memory/window.js';
-import type { NgBurst } from '../burst.js';
+import type { Mapping, Window } from '../../memory/window.js';
+import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
 import type { NgHook } from '../hook.js';
 import type { NgMessage } from '../message.js';
@@ -40,18 +40,13 @@ const EVICTED = NODE_COUNTERS;
 const MAX_AGE = 0xffff;
 
 /** where a frame goes, when it is not the index of a link */
+/** the burst's frames go several ways */
+const NONE = 0;
 const DROP = -1;
 /** unknown unicast */
 const FLOOD = -2;
 const FLOOD_MULTICAST = -3;
 const FLOOD_BROADCAST = -4;
-
-// what is remembered of the frame before in the burst
-const LAST_SRC_LO = 0;
-const LAST_SRC_HI = 1;
-const LAST_DST_LO = 2;
-const LAST_DST_HI = 3;
-const LAST_TO = 4;
 
 interface Link {
   readonly hook: NgHook;
@@ -68,19 +63,28 @@ interface Link {
 
 class Bridge implements NgMethods {
   readonly #node: NgNode;
-  readonly #table = new BridgeTable();
+  readonly #table: BridgeTable;
   #config = { debugLevel: 1, loopTimeout: 60, maxStaleness: 900, minStableAge: 1 };
   #persistent = false;
   /** links get unknown unicast too: the first hook was no uplink */
   #sendUnknown = true;
-  /** by index; the index of a link that has gone is used again */
-  #links: (Link | undefined)[] = [];
+  /** by index, from 1 on; the index of a link that has gone is used again */
+  readonly #links: (Link | undefined)[] = [undefined];
+  /** the link that all frames of the burst in hand went to so far, or NONE */
+  #only = NONE;
   #linkCount = 0;
-  readonly #last = new Int32Array(5);
+  /** links of the frames that the kernel has looked up, and where they lie */
+  readonly #looked: Uint32Array;
+  readonly #lookedMapping: Mapping;
   readonly #windows: readonly Window[];
 
   constructor(node: NgNode) {
     this.#node = node;
+    const pool = node.engine.runtime.windows;
+    this.#table = new BridgeTable(pool);
+    this.#lookedMapping = pool.mapAnonymous(4 * NG_BURST_FRAMES, 'netgraph bridge');
+    const { window, off } = this.#lookedMapping;
+    this.#looked = new Uint32Array(window.u8.buffer, off, NG_BURST_FRAMES);
     this.#windows = node.engine.runtime.windows.windows;
   }
 
@@ -97,7 +101,7 @@ class Bridge implements NgMethods {
       );
     if (hook.peer?.node === this.#node) return engine.fail('ELOOP', 'a bridge cannot be connected to itself');
     if (isUplink && this.#linkCount === 0) this.#sendUnknown = false;
-    const free = this.#links.indexOf(undefined);
+    const free = this.#links.indexOf(undefined, 1);
     const index = free < 0 ? this.#links.length : free;
     const link: Link = {
       hook,
@@ -122,6 +126,11 @@ class Bridge implements NgMethods {
     this.#linkCount--;
     this.#node.engine.buffers.giveBurst(link.out);
     if (this.#node.hooks.length === 0 && !this.#persistent) this.#node.engine.removeNode(this.#node);
+  }
+
+  close(): void {
+    this.#table.close();
+    this.#lookedMapping.close();
   }
 
   // ---- messages ----
@@ -201,25 +210,53 @@ class Bridge implements NgMethods {
     const incoming = hook.data as Link;
     const now = this.#now();
     if (incoming.mutedUntil !== 0 && now >= incoming.mutedUntil) this.#unmute(incoming);
-    this.#forgetLast();
-    // frames 0 to i all went to `only`: they need not be listed
-    let only = FLOOD;
-    let octets = 0;
+    // the kernel reaches one window: with many large guests memory is spread over several
+    const { window, off } = this.#table;
+    const straight = window === burst.window && window === this.#lookedMapping.window && incoming.mutedUntil === 0;
     const { count } = burst;
+    this.#only = NONE;
     for (let i = 0; i < count; i++) {
-      const to = this.#route(burst, i, incoming, now);
-      octets += burst.len[i]!;
-      if (i === 0 && to >= 0) only = to;
-      else if (to !== only || only < 0) {
-        if (only >= 0) this.#listFirst(burst, i, only);
-        only = FLOOD;
-        this.#list(burst, i, to, incoming);
+      if (straight) {
+        const { at: offs } = burst;
+        const lens = offs + 4 * NG_BURST_FRAMES;
+        const { maxStaleness } = this.#config;
+        const to = this.#lookedMapping.off;
+        const { kernel, index } = window;
+        const wins = lens + 4 * NG_BURST_FRAMES;
+        const end = kernel.bridge(offs, lens, wins, i, count, index, off, now, maxStaleness, incoming.index, to);
+        this.#placeLooked(burst, i, end, incoming);
+        i = end;
+        if (i === count) break;
       }
+      this.#place(burst, i, this.#route(burst, i, incoming, now), incoming);
     }
-    if (only >= 0) this.#send(this.#links[only]!, burst, octets);
+    if (this.#only > 0) this.#send(this.#links[this.#only]!, burst, burst.bytes());
     else this.#sendListed();
     const { evicted } = this.#table;
     if (evicted > 0) this.#node.values[EVICTED] = evicted;
+  }
+
+  /** Places frames that the kernel has looked up. */
+  #placeLooked(burst: NgBurst, from: number, end: number, incoming: Link): void {
+    const looked = this.#looked;
+    let octets = 0;
+    for (let i = from; i < end; i++) {
+      octets += burst.len[i]!;
+      const to = looked[i]!;
+      if (to !== this.#only) this.#place(burst, i, to, incoming);
+    }
+    incoming.stats[at.recvPackets]! += end - from;
+    incoming.stats[at.recvOctets]! += octets;
+  }
+
+  /** Notes where frame `i` goes: as long as all go to one link, only that. */
+  #place(burst: NgBurst, i: number, to: number, incoming: Link): void {
+    if (i === 0 && to > 0) this.#only = to;
+    else if (to !== this.#only || to <= 0) {
+      if (this.#only > 0) this.#listFirst(burst, i, this.#only);
+      this.#only = NONE;
+      this.#list(burst, i, to, incoming);
+    }
   }
 
   /** Index of the link that frame `i` goes to, FLOOD for all others, or DROP. */
@@ -259,32 +296,12 @@ class Bridge implements NgMethods {
     }
     stats[at.recvPackets]!++;
     stats[at.recvOctets]! += len;
-    const last = this.#last;
-    // most bursts are of few flows: the pair of the frame before needs no looking up
-    if (
-      srcLo === last[LAST_SRC_LO] &&
-      srcHi === last[LAST_SRC_HI] &&
-      dstLo === last[LAST_DST_LO] &&
-      dstHi === last[LAST_DST_HI]
-    )
-      return last[LAST_TO]!;
     if (!this.#hear(srcHi, srcLo, incoming, now)) {
       stats[at.loopDrops]!++;
       return DROP;
     }
     const to = this.#lookUp(dstHi, dstLo, incoming, now);
-    if (to === FLOOD) return this.#countFlood(dstHi, dstLo, stats);
-    last[LAST_SRC_LO] = srcLo;
-    last[LAST_SRC_HI] = srcHi;
-    last[LAST_DST_LO] = dstLo;
-    last[LAST_DST_HI] = dstHi;
-    last[LAST_TO] = to;
-    return to;
-  }
-
-  #forgetLast(): void {
-    // no address has such a part
-    this.#last[LAST_SRC_HI] = -1;
+    return to === FLOOD ? this.#countFlood(dstHi, dstLo, stats) : to;
   }
 
   /** Learns the source of a frame, or finds that it is where it was. False if it jumps: a loop. */
@@ -295,7 +312,6 @@ class Bridge implements NgMethods {
       table.heard(host, now);
       return true;
     }
-    this.#forgetLast();
     return (host < 0 && !incoming.learnMac) || this.#put(hi, lo, incoming, now);
   }
 
@@ -353,7 +369,7 @@ class Bridge implements NgMethods {
   #list(burst: NgBurst, i: number, to: number, incoming: Link): void {
     if (to === DROP) return;
     const len = burst.len[i]!;
-    if (to >= 0) {
+    if (to > 0) {
       const link = this.#links[to]!;
       link.out.pushFrom(burst, i);
       link.outOctets += len;
