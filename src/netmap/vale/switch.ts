@@ -12,14 +12,13 @@ import type { CounterSet } from '../../engine/counters.js';
 import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { Burst } from '../../memory/burst.js';
-import { copyPieces } from '../../memory/copy.js';
-import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
+import { Iovec, iovecRead } from '../../memory/iovec.js';
 import type { Mapping, Window, WindowPool } from '../../memory/window.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, forwardedHeaderWord, neededOffloads } from '../../wire/vnet-header.js';
 import { BATCH_FRAMES, FrameBatch, ROUTE_NO_LEARN } from './batch.js';
 import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counters.js';
-import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
+import { DeferredFrames } from './deferred.js';
 import { Offloader } from './offload.js';
 import { ValePort, type ValePortOptions } from './port.js';
 import { PortTable } from './ports.js';
@@ -32,8 +31,6 @@ export const MAX_FRAME_LEN = 65536 + 64;
 const BATCH_PIECES_OF_SEND = 8192;
 /** rounds of frames sent from within receive callbacks that one flush forwards */
 const MAX_ROUNDS = 16;
-const DEFERRED_FRAMES = 256;
-const DEFERRED_BYTES = 4 * 2 ** 20;
 
 export interface ValeSwitchOptions {
   /** addresses that the table holds; a power of two */
@@ -65,10 +62,8 @@ export class ValeSwitch {
   readonly #portTable: PortTable;
   #delivering = false;
   readonly #offloader: Offloader;
-  // frames sent while a burst is delivered: one ring fills while the other is forwarded
-  #deferred: FrameRing;
-  #forwarding: FrameRing;
-  readonly #body = new Iovec(1024);
+  /** frames sent while a burst is delivered */
+  readonly #deferred: DeferredFrames;
   readonly #header = new Uint8Array(12);
   readonly #headerWords = new Int32Array(this.#header.buffer);
   /** the first 12 bytes of the frame in hand */
@@ -90,8 +85,7 @@ export class ValeSwitch {
     this.#scratch = runtime.windows.mapAnonymous(12);
     this.#scratchIov.push(this.#scratch.window.index, this.#scratch.off, 12);
     this.#offloader = new Offloader(runtime.windows);
-    this.#deferred = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
-    this.#forwarding = new FrameRing(runtime.windows, DEFERRED_FRAMES, DEFERRED_BYTES);
+    this.#deferred = new DeferredFrames(runtime.windows);
     this.counters = runtime.counters.create(name, switchCounterNames);
   }
 
@@ -143,7 +137,6 @@ export class ValeSwitch {
   close(): void {
     for (const port of this.#attached) port.close();
     this.#deferred.close();
-    this.#forwarding.close();
     this.#offloader.close();
     this.#scratch.close();
     this.#batch.close();
@@ -193,8 +186,10 @@ export class ValeSwitch {
         needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
       }
     }
-    if (this.#delivering) this.#defer(port, iov, hdrLen, hdr0, hdr1, hdr2, route);
-    else {
+    if (this.#delivering) {
+      if (!this.#deferred.add(port.index, iov, hdrLen, hdr0, hdr1, hdr2, route))
+        port.counters.values[P.tx_drop_loop]!++;
+    } else {
       const batch = this.#batch;
       if (batch.count === BATCH_FRAMES || this.#pieces + iov.count > BATCH_PIECES_OF_SEND) this.flush();
       this.#pieces += iov.count;
@@ -248,10 +243,10 @@ export class ValeSwitch {
       this.#forwardBatch();
       for (let round = 0; this.#deferred.count > 0; round++) {
         if (round === MAX_ROUNDS) {
-          this.#dropDeferred();
+          this.#deferred.drop((source) => this.#countLoop(source));
           break;
         }
-        this.#takeDeferred();
+        this.#deferred.moveTo(this.#batch);
         this.#forwardBatch();
       }
     } finally {
@@ -262,6 +257,11 @@ export class ValeSwitch {
       this.#pieces = 0;
       this.#delivering = false;
     }
+  }
+
+  #countLoop(source: number): void {
+    const port = this.#ports[source];
+    if (port !== undefined) port.counters.values[P.tx_drop_loop]!++;
   }
 
   #forwardBatch(): void {
@@ -418,47 +418,5 @@ export class ValeSwitch {
     this.#batch.copyTo(i, 12, this.#scratchIov, 0);
     const w = off >>> 2;
     for (let k = 0; k < 3; k++) this.#addresses[k] = window.i32[w + k]!;
-  }
-
-  // ---- frames sent from within a receive callback ----
-
-  #defer(port: ValePort, iov: Iovec, hdrLen: number, hdr0: number, hdr1: number, hdr2: number, route: number): void {
-    const len = iov.total - hdrLen;
-    const dst = this.#deferred.reserve(hdr0, hdr1, hdr2, len, port.index | (route << 8));
-    if (dst === undefined) {
-      port.counters.values[P.tx_drop_loop]!++;
-      return;
-    }
-    iovecSkip(iov, hdrLen, this.#body);
-    const { win, off, len: lengths } = this.#body;
-    copyPieces(this.#pool, win, off, lengths, 0, len, dst, RING_HDR_LEN);
-  }
-
-  #takeDeferred(): void {
-    const ring = this.#deferred;
-    this.#deferred = this.#forwarding;
-    this.#forwarding = ring;
-    const { i32, index } = ring.window;
-    while (ring.count > 0) {
-      const w = ring.frameOff >>> 2;
-      const hdr0 = i32[w]!;
-      const note = i32[w + 3]!;
-      const needs = neededOffloads(hdr0 & 0xff, (hdr0 >>> 8) & 0xff);
-      const off = ring.frameOff + RING_HDR_LEN;
-      const i = this.#batch.addPiece(note & 0xff, index, off, ring.frameLen, hdr0, i32[w + 1]!, i32[w + 2]!, needs);
-      this.#batch.setRoute(i, note >>> 8);
-      // its bytes stay: nothing is written to this ring before the batch is delivered
-      ring.shift();
-    }
-  }
-
-  #dropDeferred(): void {
-    const ring = this.#deferred;
-    const { i32 } = ring.window;
-    while (ring.count > 0) {
-      const port = this.#ports[i32[(ring.frameOff >>> 2) + 3]! & 0xff];
-      if (port !== undefined) port.counters.values[P.tx_drop_loop]!++;
-      ring.shift();
-    }
   }
 }
