@@ -106,12 +106,13 @@ function announce(options: ForegroundOptions, controlSocket: string, nics: NicIn
   const byName = options.name === DEFAULT_FABRIC_NAME ? '' : ` --fabric ${options.name}`;
   const which = options.control === undefined ? byName : ` --control ${nearPath(controlSocket)}`;
   print(`netbe ${netbeVersion}, fabric "${options.name}", control socket ${controlSocket}\n`);
-  for (const { name, slot, emulation, backend, device, socket, mode } of nics) {
+  for (const { name, slot, emulation, backend, device, socket, mode, transport } of nics) {
     const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;
     print(`${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}, ${device.mac}${mtu}`);
     print(`  ${mode === 'server' ? 'listens on' : 'connects to'} ${nearPath(socket)}`);
     print(`  QEMU:             qemu-system-x86_64 ... $(netbe qemu-args${which} ${name})`);
-    if (mode === 'server') print(`  user-mode-linux:  linux.uml ... $(netbe uml-args${which} ${name})`);
+    if (mode === 'server' && transport.kind === 'vhost-user')
+      print(`  user-mode-linux:  linux.uml ... $(netbe uml-args${which} ${name})`);
   }
   for (const { a, b } of options.patches) print(`patch: ${a} and ${b}`);
   if (nics.length === 0) print(`No NIC yet; netbe nic add${which} adds one.`);

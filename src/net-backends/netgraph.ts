@@ -343,7 +343,7 @@ function connectSocket(graph: Netgraph, socket: NgSocket, { path, peerhook, hook
     error,
     graph,
     path,
-    `netbe ngctl list shows the nodes, netbe ngctl show ${path} the hooks of this one.`,
+    `A graph that is there before its NICs is made by netbe run --netgraph FILE, or netgraph: in the fabric file; in a running fabric netbe ngctl list shows the nodes, netbe ngctl show ${path} the hooks of this one.`,
   );
 }
 
