@@ -2,7 +2,7 @@
 import type { FabricCore } from '../../control/fabric-core.js';
 import type { Window } from '../../memory/window.js';
 import type { NetmapPort } from '../../netmap/port.js';
-import { POLLIN, POLLOUT, type PollEntry } from '../../netmap/port-socket/poll.js';
+import { checkEntries, POLLIN, POLLOUT, type PollEntry } from '../../netmap/port-socket/poll.js';
 import type { NetmapRing } from '../../netmap/ring.js';
 import type { ToolPoll, ToolPort } from './tool-port.js';
 
@@ -108,13 +108,13 @@ export class LocalPoll implements ToolPoll {
   poll(timeoutMs: number): number {
     const { loop } = this.#core.runtime;
     const start = performance.now();
-    let ready = this.#check();
+    let ready = checkEntries(this.entries);
     // a receiver takes what it has before more is forwarded to it, but others have their turn however busy it is
     const receives = this.entries.every(({ events }) => events === POLLIN);
     if (ready > 0 && receives && start - this.#steppedAt < STEP_MS) return ready;
     this.#step(0);
     for (;;) {
-      ready = this.#check();
+      ready = checkEntries(this.entries);
       const left = timeoutMs < 0 ? -1 : Math.max(0, start + timeoutMs - performance.now());
       if (ready > 0 || left === 0 || this.#woken) break;
       this.#step(loop.activeCount > 0 ? 0 : Math.ceil(left));
@@ -126,15 +126,6 @@ export class LocalPoll implements ToolPoll {
   #step(ms: number): void {
     this.#core.step(ms);
     this.#steppedAt = performance.now();
-  }
-
-  #check(): number {
-    let ready = 0;
-    for (const entry of this.entries) {
-      entry.revents = entry.port.check(entry.events);
-      if (entry.revents !== 0) ready++;
-    }
-    return ready;
   }
 
   close(): void {}

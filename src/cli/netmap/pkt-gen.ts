@@ -1,14 +1,13 @@
 /** netbe pkt-gen: netmap's traffic generator and sink. */
-import { readFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Command } from 'commander';
 import { NetbeError, usageError } from '../../errors.js';
 import { NR_REG_NIC_SW, NR_REG_ONE_NIC, NR_REG_ONE_SW, NR_REG_SW } from '../../netmap/abi-register.js';
 import { type NetmapPortName, parsePortName } from '../../netmap/port-name.js';
+import { interfaceNames, type NetdevInfo, netdevInfo } from '../../sys/netdev.js';
 import { formatMac } from '../../wire/ethernet.js';
 import { type FabricChoice, portSocket, withFabricChoice } from '../command.js';
-import { parseMac } from './address-range.js';
 import { debugLine } from './output.js';
 import { makeCounterBuffer, nowMs, threadCounters } from './pkt-gen-counters.js';
 import {
@@ -195,23 +194,21 @@ function ringName(name: NetmapPortName, i: number): string {
   return `${base}${name.mode === NR_REG_SW ? '^' : '-'}${i}${text.slice(rest)}`;
 }
 
-function sysfs(name: NetmapPortName, file: string): string | undefined {
-  if (name.kind !== 'netmap' || name.pipe !== undefined) return undefined;
-  try {
-    return readFileSync(`/sys/class/net/${name.portName}/${file}`, 'utf8').trim();
-  } catch {
-    return undefined;
-  }
+/** Undefined for what is no interface of the host. */
+function interfaceOf(name: NetmapPortName): NetdevInfo | undefined {
+  const { kind, pipe, portName } = name;
+  if (kind !== 'netmap' || pipe !== undefined || !interfaceNames().includes(portName)) return undefined;
+  return netdevInfo(portName);
 }
 
 function interfaceMac(name: NetmapPortName): number[] {
-  const text = sysfs(name, 'address');
-  return text === undefined || text === '' ? [0, 0, 0, 0, 0, 0] : parseMac(text, 'S');
+  const mac = interfaceOf(name)?.mac;
+  return mac === undefined ? [0, 0, 0, 0, 0, 0] : [...mac];
 }
 
 function checkMtu({ function: fn, size }: PktGenOptions, name: NetmapPortName): void {
-  const mtu = Number(sysfs(name, 'mtu') ?? 0);
-  if (!isSender(fn) || mtu === 0 || size <= mtu) return;
+  const mtu = isSender(fn) ? (interfaceOf(name)?.mtu ?? 0) : 0;
+  if (mtu === 0 || size <= mtu) return;
   throw new NetbeError(`pkt_size (${size}) must be <= mtu (${mtu})`, {
     code: 'EMSGSIZE',
     kind: 'usage',

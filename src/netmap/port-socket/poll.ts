@@ -34,6 +34,16 @@ export interface PollEntry {
 /** as long as a fabric polls a port that has no work */
 const DEFAULT_SPIN_US = 50;
 
+/** Syncs all ports; sets revents, and returns the number of entries that have some. */
+export function checkEntries(entries: readonly PollEntry[]): number {
+  let ready = 0;
+  for (const entry of entries) {
+    entry.revents = entry.port.check(entry.events);
+    if (entry.revents !== 0) ready++;
+  }
+  return ready;
+}
+
 export class PortPoll {
   readonly entries: readonly PollEntry[];
   readonly #epoll: Epoll;
@@ -69,7 +79,7 @@ export class PortPoll {
     const deadline = timeoutMs < 0 ? Number.POSITIVE_INFINITY : start + timeoutMs;
     const spinEnd = Math.min(start + this.#spinMs, deadline);
     do {
-      const ready = this.#check();
+      const ready = checkEntries(this.entries);
       if (ready > 0) return ready;
     } while (performance.now() < spinEnd);
     for (;;) {
@@ -87,17 +97,8 @@ export class PortPoll {
     let woken = false;
     for (let i = 0; i < fds; i++) woken = this.#woken(this.#epoll.tokenAt(i)) || woken;
     for (const { port } of this.entries) port.disarm();
-    const ready = armed > 0 ? armed : this.#check();
+    const ready = armed > 0 ? armed : checkEntries(this.entries);
     return ready === 0 && woken ? -1 : ready;
-  }
-
-  #check(): number {
-    let ready = 0;
-    for (const entry of this.entries) {
-      entry.revents = entry.port.check(entry.events);
-      if (entry.revents !== 0) ready++;
-    }
-    return ready;
   }
 
   #arm(): number {
