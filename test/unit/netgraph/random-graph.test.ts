@@ -6,6 +6,8 @@ import { GraphLab } from '../../support/netgraph.js';
 const NODES = ['p:', 'n0:', 'n1:', 'n2:', 'n3:', '[3]:', '[5]:', 'n0:link0', 'n1:a.b', 'p:left.right', '.'];
 const HOOKS = [
   'a',
+  'upper',
+  'lower',
   'b',
   'link0',
   'link1',
@@ -23,7 +25,20 @@ const HOOKS = [
   'nomatch',
   'v5',
 ];
-const TYPES = ['hub', 'bridge', 'tee', 'one2many', 'patch', 'vlan', 'hole', 'echo', 'socket', 'nonsense'];
+const TYPES = [
+  'hub',
+  'bridge',
+  'tee',
+  'one2many',
+  'patch',
+  'vlan',
+  'hole',
+  'echo',
+  'socket',
+  'pipe',
+  'bpf',
+  'nonsense',
+];
 const MESSAGES = [
   'setpersistent',
   'getconfig',
@@ -44,6 +59,8 @@ const MESSAGES = [
   'textstatus',
   'shutdown',
   'connect { path="n0:" }',
+  'setcfg { bandwidth=1000000 delay=1000 upstream={ BER=1000 duplicate=50 } }',
+  'setprogram { thisHook="a" ifMatch="b" ifNotMatch="left" bpf_prog_len=1 bpf_prog=[ { code=6 k=8192 } ] }',
 ];
 
 const node = fc.constantFrom(...NODES);

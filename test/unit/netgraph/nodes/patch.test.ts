@@ -141,6 +141,26 @@ describe('patch', () => {
     assert.equal(onesSum(pseudo), 0xffff);
   });
 
+  test('csum_flags: TCP over IPv6, behind a VLAN tag; not unless asked for', () => {
+    using lab = new GraphLab();
+    const probe = patch(lab);
+    const ip = `6000000000150640${'20010db8'.padEnd(32, '0')}${'20010db8'.padEnd(31, '0')}1`;
+    const tcp = '00501f90000000010000000250180200dead0000';
+    const packet = Buffer.from(`02000000000202000000000181000005 86dd${ip}${tcp}61`.replace(' ', ''), 'hex');
+    const l4 = (out: string) => Buffer.from(out.split(' ')[1] ?? '', 'hex').subarray(18 + 40);
+    configure(lab, ['offset=60 length=1 mode=3 value=1'], 'csum_flags=0x200');
+    probe.send('in', packet);
+    const [plain = ''] = probe.take();
+    assert.equal(l4(plain).readUInt16BE(16), 0xdead);
+    configure(lab, ['offset=60 length=1 mode=3 value=1'], 'csum_flags=0x400');
+    probe.send('in', packet);
+    const [summed = ''] = probe.take();
+    assert.equal(l4(summed)[2], 0x1e);
+    const addresses = Buffer.from(ip, 'hex').subarray(8);
+    const pseudo = Buffer.concat([addresses, Buffer.from([0, 0, 0, 21, 0, 0, 0, 6]), l4(summed), Buffer.alloc(1)]);
+    assert.equal(onesSum(pseudo), 0xffff);
+  });
+
   test('getconfig gives back what was set; before that, nothing', () => {
     using lab = new GraphLab();
     patch(lab);

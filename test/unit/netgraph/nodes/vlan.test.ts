@@ -157,6 +157,21 @@ describe('vlan', () => {
     assert.deepEqual(probe.counts(), {});
   });
 
+  test('more tagged frames in one turn than there is memory for: the rest is dropped and counted', () => {
+    using lab = new GraphLab();
+    const probe = vlan(lab);
+    const burst = lab.burst([plain('00'.repeat(65_000))]);
+    while (burst.count < 64) burst.pushFrom(burst, 0);
+    lab.graph.turn(() => {
+      for (let i = 0; i < 3; i++) probe.socket.node.findHook('v5')?.send(burst);
+    });
+    const arrived = probe.take().length;
+    assert(arrived >= 64 && arrived < 192, `${arrived}`);
+    assert.equal(lab.counter('v:', 'drop_no_memory'), 192 - arrived);
+    probe.send('v5', plain('01'));
+    assert.deepEqual(probe.counts(), { downstream: 1 });
+  });
+
   test('a hook that goes takes its filter with it; the node goes with the last', () => {
     using lab = new GraphLab();
     vlan(lab);
