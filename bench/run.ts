@@ -11,6 +11,8 @@ import { e1000 } from './e1000.js';
 import { guestRtt } from './guest-rtt.js';
 import { guestTcp } from './guest-tcp.js';
 import { netgraphForward } from './netgraph-forward.js';
+import { netgraphPipe } from './netgraph-pipe.js';
+import { netgraphVhostUser } from './netgraph-vhost-user.js';
 import { netmapIf } from './netmap-if.js';
 import { netmapPipe } from './netmap-pipe.js';
 import { netmapPktGen } from './netmap-pkt-gen.js';
@@ -30,6 +32,8 @@ const benches: readonly Bench[] = [
   guestRtt,
   portScaling,
   netgraphForward,
+  netgraphVhostUser,
+  netgraphPipe,
   tap,
   tapForward,
   netmapIf,
