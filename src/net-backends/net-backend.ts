@@ -129,6 +129,8 @@ export interface BackendNeeds {
 export interface NetBackendType {
   /** device names start with it, followed by a digit, a colon or the end */
   readonly prefix: string;
+  /** letters and underscores, too, may stand between the prefix and the colon ("valeLab:vm1") */
+  readonly hasIdentifier?: boolean;
   readonly summary: string;
   /** an example device name, for help and for the conformance suite's title */
   readonly example: string;

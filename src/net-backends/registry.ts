@@ -36,12 +36,17 @@ export function registerBackend(type: NetBackendType): void {
 }
 
 /**
- * The backend for a device name: by prefix, but only where the name ends, or a digit or a colon
- * follows: "tapestry" is no tap. Throws EINVAL with the list of what exists.
+ * The backend for a device name: by prefix, but only where the name ends, or a digit or a colon follows:
+ * "tapestry" is no tap; an identifier before the colon is for those that have one. Throws EINVAL with the
+ * list of what exists.
  */
 export function findBackend(device: string): NetBackendType {
-  for (const type of types)
-    if (device.startsWith(type.prefix) && /^(?:[0-9:]|$)/.test(device.slice(type.prefix.length))) return type;
+  const isFollowedBy = (pattern: RegExp) => (type: NetBackendType) =>
+    device.startsWith(type.prefix) && pattern.test(device.slice(type.prefix.length));
+  const found =
+    types.find(isFollowedBy(/^(?:[0-9:]|$)/)) ??
+    types.filter(({ hasIdentifier }) => hasIdentifier).find(isFollowedBy(/^\w+:/));
+  if (found !== undefined) return found;
   throw usageError(
     `no backend for device "${device}"`,
     device,

@@ -123,12 +123,12 @@ class Vale implements NetBackend {
 function open(request: BackendOpen): NetBackend {
   const { runtime, device, options, onReceive } = request;
   if (/[{}^*/@]/.test(device)) return openRings(request);
-  const match = /^(vale[0-9]*):([A-Za-z0-9._-]{1,63})$/.exec(device);
+  const match = /^(vale\w*):([A-Za-z0-9._-]{1,63})$/.exec(device);
   if (match === null)
     throw usageError(
       `"${device}" names no port of a VALE switch`,
       device,
-      'Write valeN:PORT, for example vale0:vm1; a port name has 1 to 63 letters, digits, dots, underscores or hyphens.',
+      'Write valeS:PORT, for example vale0:vm1; the switch S is letters, digits and underscores, a port name 1 to 63 of these, dots or hyphens.',
     );
   const [, switchName = '', portName = ''] = match;
   const slots = integerOption(SLOTS, options, 64, 4096);
@@ -157,6 +157,7 @@ function openRings(request: BackendOpen): NetBackend {
 
 export const valeBackend: NetBackendType = {
   prefix: 'vale',
+  hasIdentifier: true,
   summary: 'a port of a learning switch in this process, made by its first port',
   example: 'vale0:vm1',
   options: [SLOTS, RING_KIB, TABLE, AGE],

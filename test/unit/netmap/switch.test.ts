@@ -112,6 +112,17 @@ describe('a VALE switch', () => {
       assert.throws(() => openBackend(runtime, `vale0:a,${options}`, () => {}, 'x'), { code: 'EINVAL' }, options);
   });
 
+  test('has a name of letters, digits and underscores, or none', () => {
+    for (const name of ['vale', 'vale7', 'valeLab_2', 'valet'])
+      opened.push(openBackend(runtime, `${name}:p`, () => {}, 'p'));
+    assert.deepEqual(
+      valeSwitches(runtime)
+        .list()
+        .map((s) => s.name),
+      ['vale', 'vale7', 'valeLab_2', 'valet'],
+    );
+  });
+
   test('a port may answer from within its receive callback', () => {
     const a = port('a');
     port('echo', '', (self, frame) => {
