@@ -1,9 +1,9 @@
 /**
  * Messages with a header that tells their length, from a stream socket that carries descriptors too.
  *
- * A stream has no boundaries, and descriptors arrive with the bytes they were sent with. So the
- * header is read first, then exactly its payload, never beyond: descriptors that arrive belong to
- * the message in hand, wherever in it the sender attached them.
+ * Short messages are read several at a time. A stream has no boundaries, but a read that brings descriptors ends with
+ * the bytes they were sent with (unix(7)): so they belong to the message that the last byte of the read is of,
+ * wherever in it the sender attached them.
  *
  * What breaks the framing itself (a length out of range, descriptors cut off) throws a NetbeError with
  * code EPROTO; after that nothing on the connection can be trusted.
@@ -33,46 +33,56 @@ export interface FrameFormat {
 /** What a read came to: a message, no more bytes now, or the peer has closed. */
 export type FrameResult = 'message' | 'wait' | 'closed';
 
+/** Bytes asked for at once: some two dozen register accesses */
+const READ_AHEAD = 1024;
+
 /** Assembles the messages of one connection. */
 export class FrameReader {
   /** what has been read of the message in hand; its contents are valid until the next read */
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
-  /** bytes of the message that read() returned, header included */
+  /** bytes of the message that read() returned, header included; what lies behind it is of the next */
   length = 0;
   readonly #format: FrameFormat;
-  readonly #header: Uint8Array;
+  readonly #ahead: Uint8Array;
   readonly #received: ReceivedMessage = { length: 0, fds: [], truncated: false };
+  /** bytes that are there, the message that was returned last among them */
   #have = 0;
-  #want: number;
+  /** the last read found all there was: the socket is asked again at the next poll, not in this one */
+  #drained = false;
+  /** of the message that was returned */
   #fds: Fd[] = [];
+  /** of a message that was not yet, and where the read ended that brought them */
+  #nextFds: Fd[] = [];
+  #nextFdsEnd = 0;
 
   constructor(
     readonly socket: number,
     format: FrameFormat,
   ) {
     this.#format = format;
-    this.bytes = new NativeBuffer(format.maxBytes).u8;
+    this.bytes = new NativeBuffer(Math.max(format.maxBytes, READ_AHEAD)).u8;
     this.view = new DataView(this.bytes.buffer);
-    this.#header = this.bytes.subarray(0, format.headerBytes);
-    this.#want = format.headerBytes;
+    this.#ahead = this.bytes.subarray(0, READ_AHEAD);
   }
 
   /** The next message, if all of it is there. Throws EPROTO. Nothing is allocated unless descriptors come. */
   read(): FrameResult {
+    this.#shift();
     const { headerBytes } = this.#format;
     for (;;) {
-      const got = this.#receive();
-      if (got !== 'message') return got;
-      if (this.#have < this.#want) continue;
-      if (this.#have === headerBytes) {
-        this.#want = this.#format.lengthOf(this.view);
-        if (this.#want > headerBytes) continue;
+      const want = this.#have < headerBytes ? headerBytes : this.#format.lengthOf(this.view);
+      if (this.#have >= want && this.#have >= headerBytes) {
+        this.length = want;
+        this.#handOver();
+        return 'message';
       }
-      this.length = this.#have;
-      this.#have = 0;
-      this.#want = headerBytes;
-      return 'message';
+      if (this.#drained) {
+        this.#drained = false;
+        return 'wait';
+      }
+      const got = this.#receive(want);
+      if (got !== 'message') return got;
     }
   }
 
@@ -88,29 +98,61 @@ export class FrameReader {
     return this.#fds.length;
   }
 
-  /** Closes descriptors that nobody took, or of a message that never became whole. */
-  close(): void {
+  /** Closes descriptors of the message that nobody took. */
+  release(): void {
     if (this.#fds.length === 0) return;
     for (const fd of this.#fds) fd.close();
     this.#fds = [];
   }
 
-  /** Bytes of a message that is not whole yet. */
-  get pendingBytes(): number {
-    return this.#have;
+  /** Closes all descriptors that nobody took, those of messages that never became whole among them. */
+  close(): void {
+    this.release();
+    for (const fd of this.#nextFds) fd.close();
+    this.#nextFds = [];
   }
 
-  #receive(): FrameResult {
-    const room = this.#have === 0 ? this.#header : this.bytes.subarray(this.#have, this.#want);
+  /** Bytes of a message that is not whole yet. */
+  get pendingBytes(): number {
+    return this.#have - this.length;
+  }
+
+  /** The message in hand is done with: what follows it moves to its place. */
+  #shift(): void {
+    const { length } = this;
+    if (length === 0) return;
+    if (this.#have > length) this.bytes.copyWithin(0, length, this.#have);
+    this.#have -= length;
+    this.#nextFdsEnd -= length;
+    this.length = 0;
+  }
+
+  /** Descriptors become those of the message in hand if the read that brought them ended in it. */
+  #handOver(): void {
+    if (this.#nextFds.length === 0 || this.#nextFdsEnd > this.length) return;
+    this.#fds.push(...this.#nextFds);
+    this.#nextFds = [];
+  }
+
+  #receive(want: number): FrameResult {
+    const have = this.#have;
+    // not beyond a message that has descriptors already: the next one may bring its own
+    const end = this.#nextFds.length > 0 ? want : Math.max(want, READ_AHEAD);
+    const room = have === 0 && end === READ_AHEAD ? this.#ahead : this.bytes.subarray(have, end);
     const { maxFds } = this.#format;
-    const { length, fds, truncated } = recvMsg(this.socket, room, maxFds - this.#fds.length, this.#received);
-    if (fds.length > 0) this.#fds.push(...fds);
+    const { length, fds, truncated } = recvMsg(this.socket, room, maxFds - this.#nextFds.length, this.#received);
+    if (fds.length > 0) {
+      this.#nextFds.push(...fds);
+      this.#nextFdsEnd = have + length;
+    }
     if (truncated)
       throw protocolError(
-        `${this.#format.nameOf(this.view, this.#have)}: descriptors were cut off: more than ${maxFds} came, or this process may open no more`,
+        `${this.#format.nameOf(this.view, have)}: descriptors were cut off: more than ${maxFds} came, or this process may open no more`,
       );
     if (length > 0) {
       this.#have += length;
+      // a read ends with descriptors, whatever waits behind them
+      this.#drained = length < room.length && fds.length === 0;
       return 'message';
     }
     if (length === -E.EAGAIN || length === -E.EINTR) return 'wait';

@@ -159,7 +159,7 @@ export class Session implements Pollable {
     else if (command === M.VFIO_USER_REGION_WRITE) this.#access(command, true);
     else if (command === M.VFIO_USER_REGION_WRITE_MULTI) this.#writeMulti();
     else this.#request(command);
-    this.#reader.close();
+    this.#reader.release();
   }
 
   /** What is not a command of a client that has agreed on a version: VERSION itself, or a fault. */
