@@ -7,6 +7,7 @@ import { generatedDocs, markdownFiles } from '../../scripts/write-docs.js';
 import { counterNames as e1000CounterNames } from '../../src/frontends/e1000/counters.js';
 import { counterNames } from '../../src/frontends/virtio-net/counters.js';
 import { counterNames as virtioPciCounterNames } from '../../src/frontends/virtio-pci/counters.js';
+import { netgraphCounterNames } from '../../src/net-backends/netgraph.js';
 import { nodeCounterNames } from '../../src/netgraph/node.js';
 import { nodeTypes } from '../../src/netgraph/types.js';
 import { ringCounterNames } from '../../src/netmap/counters.js';
@@ -37,6 +38,7 @@ test('every counter is explained', () => {
   assert.deepEqual(missing('docs/netgraph-nodes.md', [...nodeCounterNames, ...ngCounters]), []);
   assert.deepEqual(missing('docs/netmap.md', [...ownHostCounterNames, ...ringsCounterNames]), []);
   assert.deepEqual(missing('docs/netmap-rings.md', ringCounterNames), []);
+  assert.deepEqual(missing('docs/netgraph.md', netgraphCounterNames), []);
   assert.deepEqual(missing('docs/vale.md', [...portCounterNames, ...switchCounterNames]), []);
 });
 
