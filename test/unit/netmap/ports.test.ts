@@ -1,7 +1,23 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, test } from 'node:test';
-import { NS_BUF_CHANGED, NS_INDIRECT, NS_MOREFRAG, NS_NO_LEARN, NS_PORT_SHIFT } from '../../../src/netmap/abi.js';
+import {
+  NETMAP_API,
+  NI_FLAGS,
+  NI_PRIV_MEM,
+  NI_RING_OFS,
+  NI_RX_RINGS,
+  NI_TX_RINGS,
+  NI_VERSION,
+  NR_TIMESTAMP,
+  NS_BUF_CHANGED,
+  NS_INDIRECT,
+  NS_MOREFRAG,
+  NS_NO_LEARN,
+  NS_PORT_SHIFT,
+} from '../../../src/netmap/abi.js';
+import { NetmapRing } from '../../../src/netmap/ring.js';
 import { valeSwitches } from '../../../src/netmap/vale/switches.js';
+import { eventfdRead } from '../../../src/sys/eventfd.js';
 import { frame, NetmapRig, put, send, take } from '../../support/netmap-ports.js';
 import type { TestRuntime } from '../../support/runtime.js';
 
@@ -222,5 +238,47 @@ describe('a VALE port with rings', () => {
     rx.setBufIdx(next, own);
     send(a, frame(2, 1));
     assert.equal(take(b).length, 1);
+  });
+
+  test('an eventfd is readable once frames have come, until it is read', () => {
+    const [a, b] = [open('vale0:a'), open('vale0:b')];
+    const fd = b.eventfd;
+    assert.equal(eventfdRead(fd), 0);
+    send(a, frame(0xff, 1));
+    send(a, frame(0xff, 1));
+    assert.notEqual(eventfdRead(fd), 0);
+    assert.equal(eventfdRead(fd), 0);
+    assert.equal(take(b).length, 2);
+  });
+
+  test('NR_TIMESTAMP has each sync leave the time in the ring', () => {
+    const a = open('vale0:a');
+    const tx = a.txRings[0]!;
+    a.txsync();
+    assert.equal(tx.tsUs, 0);
+    tx.flags |= NR_TIMESTAMP;
+    const before = Date.now() * 1000;
+    a.txsync();
+    assert.ok(tx.tsUs >= before && tx.tsUs <= Date.now() * 1000);
+  });
+
+  test('its netmap_if says where its rings are, and only its own', () => {
+    const port = open('vale0:a-1', { txRings: 2, rxRings: 3 });
+    const { window, off } = port.memory;
+    const word = (at: number): number => window.u32[(off + port.nifpOff + at) >>> 2]!;
+    const name = Buffer.from(window.u8.subarray(off + port.nifpOff, off + port.nifpOff + 16)).toString('latin1');
+    assert.equal(name.replace(/\0+$/, ''), 'vale0:a');
+    assert.deepEqual([word(NI_VERSION), word(NI_FLAGS)], [NETMAP_API, NI_PRIV_MEM]);
+    assert.deepEqual([word(NI_TX_RINGS), word(NI_RX_RINGS)], [2, 3]);
+    const offs = [0, 1, 2, 3, 4].map((i) => word(NI_RING_OFS + i * 8));
+    assert.deepEqual(
+      offs.map((ringOff) => ringOff !== 0),
+      [false, true, false, true, false],
+    );
+    const [tx, rx] = [port.txRings[0]!, port.rxRings[0]!];
+    assert.deepEqual([offs[1], offs[3]], [tx.off - off - port.nifpOff, rx.off - off - port.nifpOff]);
+    const again = new NetmapRing(window, off + port.nifpOff + offs[3]!);
+    assert.deepEqual([again.dir, again.ringId, again.numSlots, again.bufSize], [1, 1, 1024, 2048]);
+    assert.equal(again.slotOff(7), port.memory.bufOff(again.bufIdx(7)));
   });
 });
