@@ -9,9 +9,14 @@ import { type TestRuntime, testRuntime } from './runtime.js';
 
 /** A netmap of its own, whose ports are closed, and looked after, at the end. */
 export class NetmapRig {
-  readonly runtime: TestRuntime = testRuntime();
-  readonly netmap: Netmap = netmapOf(this.runtime);
+  readonly runtime: TestRuntime;
+  readonly netmap: Netmap;
   readonly #opened: NetmapPort[] = [];
+
+  constructor(options: { windowBytes?: number } = {}) {
+    this.runtime = testRuntime(options);
+    this.netmap = netmapOf(this.runtime);
+  }
 
   open(name: string, options: NetmapOpenOptions = {}): NetmapPort {
     const port = this.netmap.open(name, options);

@@ -115,9 +115,14 @@ describe('a VALE switch of ports with rings does what the model does', () => {
       maxLength: PORTS,
     },
   );
-  for (const kernel of [true, false])
-    test(kernel ? 'through the kernel' : 'frame by frame', () => {
-      const rig = new NetmapRig();
+  for (const [how, kernel, windowBytes] of [
+    ['through the kernel', true, undefined],
+    ['frame by frame', false, undefined],
+    // what one window does not hold lies in others, which the kernel of one does not reach
+    ['with its ports in different windows', true, 2 ** 25],
+  ] as const)
+    test(how, () => {
+      const rig = new NetmapRig(windowBytes === undefined ? {} : { windowBytes });
       fc.assert(
         fc.property(rings, steps, (sizes, todo) => {
           const models = sizes.map(({ txSlots, rxSlots }) => new ModelPort(txSlots, rxSlots));
