@@ -81,6 +81,15 @@ export const components: readonly Component[] = [
     byDefault: true,
   },
   {
+    name: 'netgraph',
+    purpose: "libpcap, which compiles filters of netgraph's bpf nodes; Graphviz, which draws graphs",
+    roots: ['libpcap0.8', 'graphviz'],
+    libraries: true,
+    also: [],
+    archs: ['amd64'],
+    byDefault: true,
+  },
+  {
     name: 'dpdk',
     purpose: 'DPDK: traffic generator and reference switch of the benches',
     // testpmd; and the headers, for the benches' own generator

@@ -152,7 +152,7 @@ describe('components', () => {
   test('without a name those of the tests are meant; an unknown one is refused with the list', () => {
     assert.deepEqual(
       chooseComponents([]).map((c) => c.name),
-      ['uml', 'guest', 'qemu', 'qemu11', 'kernel'],
+      ['uml', 'guest', 'qemu', 'qemu11', 'kernel', 'netgraph'],
     );
     assert.throws(() => chooseComponents(['xen']), /no component "xen"; there are uml, guest/);
   });
