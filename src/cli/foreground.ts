@@ -109,7 +109,7 @@ function announce(options: ForegroundOptions, controlSocket: string, nics: NicIn
   for (const { name, slot, emulation, backend, device, socket, mode, transport } of nics) {
     const mtu = device.mtu === null ? '' : `, MTU ${device.mtu}`;
     print(`${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}, ${device.mac}${mtu}`);
-    print(`  ${mode === 'server' ? 'listens on' : 'connects to'} ${nearPath(socket)}`);
+    print(`  ${transport.kind}, ${mode === 'server' ? 'listens on' : 'connects to'} ${nearPath(socket)}`);
     print(`  QEMU:             qemu-system-x86_64 ... $(netbe qemu-args${which} ${name})`);
     if (mode === 'server' && transport.kind === 'vhost-user')
       print(`  user-mode-linux:  linux.uml ... $(netbe uml-args${which} ${name})`);

@@ -229,7 +229,7 @@ async function printQemuArgs(names: string[], options: QemuCommandOptions): Prom
   const version = options.qemuVersion ?? askVersion(options.qemu);
   if (version === undefined)
     note(`${options.qemu} is not there to be asked for its version: no reconnect option; --qemu-version x.y sets it`);
-  else if (version.major < 8 && options.vectors === undefined)
+  else if (version.major < 8 && options.vectors === undefined && nics.some((nic) => nic.transport === 'vhost-user'))
     note(
       `QEMU ${version.major}.${version.minor}: vectors=0, as it crashes with MSI-X under TCG; with KVM use --vectors 3`,
     );

@@ -61,7 +61,7 @@ function nicLines({
     `${name}: ${emulation}${slot === null ? '' : ` in slot ${slot}`} on ${backend}${options.join('')}`,
     ...statusLines('', backendStatus),
     `  ${device.mac}${mtu}, link ${device.link}`,
-    `  ${socket} (${mode}), ${transport.state}${transport.peerPid === null ? '' : ` to process ${transport.peerPid}`}`,
+    `  ${socket} (${transport.kind}, ${mode}), ${transport.state}${transport.peerPid === null ? '' : ` to process ${transport.peerPid}`}`,
   ].join('\n');
 }
 

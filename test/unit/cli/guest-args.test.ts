@@ -54,6 +54,37 @@ test('in client mode QEMU listens; the MTU is told; a comma in a path is doubled
   assert.match(line({ socket: '/a,b' }), /path=\/a,,b,/);
 });
 
+test('a NIC over vfio-user is a device whose socket only JSON can say; MAC address and MTU are its own', () => {
+  assert.equal(
+    line({ transport: 'vfio-user', mtu: 9000 }),
+    '-m 256M -object memory-backend-memfd,id=netbe-mem,size=256M,share=on -machine memory-backend=netbe-mem ' +
+      '-device {"driver":"vfio-user-pci","socket":{"type":"unix","path":"/run/vm1.sock"}}',
+  );
+});
+
+test('a shell that substitutes the command hands the JSON on as it is', () => {
+  const args = qemuArgs({ nics: [{ ...nic, transport: 'vfio-user' }], mem: '1G', version: undefined });
+  const printed = execFileSync('sh', ['-c', 'for word in $(cat); do printf "%s\\n" "$word"; done'], {
+    input: args.join(' '),
+    encoding: 'utf8',
+  });
+  assert.deepEqual(printed.trimEnd().split('\n'), args);
+});
+
+test('a QEMU without vfio-user-pci is refused, and a NIC for which nobody would listen', () => {
+  for (const version of [
+    { major: 7, minor: 2 },
+    { major: 10, minor: 0 },
+  ])
+    assert.throws(() => line({ transport: 'vfio-user' }, { version }), /has no vfio-user-pci device/);
+  assert.match(line({ transport: 'vfio-user' }, { version: { major: 10, minor: 1 } }), /vfio-user-pci/);
+  assert.throws(() => line({ transport: 'vfio-user', mode: 'client' }), /neither would listen/);
+});
+
+test('user-mode-linux cannot take a PCI device, and is told what can', () => {
+  assert.throws(() => umlArgs([{ ...nic, transport: 'vfio-user' }]), /vm1 is a PCI device \(transport vfio-user\)/);
+});
+
 test('user-mode-linux gets a virtio network card, and a number where there are several', () => {
   assert.deepEqual(umlArgs([nic]), ['virtio_uml.device=/run/vm1.sock:1']);
   assert.deepEqual(umlArgs([nic, { ...nic, socket: '/b' }]), [

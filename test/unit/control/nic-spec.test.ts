@@ -85,3 +85,23 @@ test('a patch has the name of its ends, also where these are pipes or host rings
   assert.equal(name('netmap:x{1,rings=2', 'netmap:x}1'), 'netmap:x_1+netmap:x_1');
   assert.throws(() => name('netmap:x{1', 'netmap:x{1'), /both ends of the patch are/);
 });
+
+test('e1000 goes over vfio-user; virtio-net over vhost-user unless it is asked otherwise', () => {
+  assert.equal(nic({ emulation: 'e1000' }).transport, 'vfio-user');
+  assert.equal(nic({ transport: 'vfio-user' }).transport, 'vfio-user');
+  assert.throws(() => nic({ emulation: 'e1000', transport: 'vhost-user' }), {
+    message: 'transport "vhost-user" carries virtio devices, and e1000 is none',
+  });
+  assert.throws(() => nic({ transport: 'tcp' }), { message: 'transport "tcp" is neither vhost-user nor vfio-user' });
+});
+
+test("bhyve's and QEMU's other names of a device model are understood as questions", () => {
+  for (const [other, ours] of [
+    ['e82545', 'e1000'],
+    ['virtio-net-pci', 'virtio-net'],
+  ])
+    assert.throws(() => nic({ emulation: other }), {
+      message: `emulation "${other}" is not known; here it is ${ours}`,
+    });
+  assert.throws(() => nic({ emulation: 'constructor' }), { message: 'emulation "constructor" is not known' });
+});
