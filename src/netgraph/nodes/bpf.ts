@@ -6,7 +6,7 @@
  * Besides the original's setprogram there is setfilter, which takes an expression as tcpdump does and has libpcap
  * compile it.
  */
-import { compileFilter } from '../../sys/pcap.js';
+import { compileFilter, loadPcap } from '../../sys/pcap.js';
 import { BPF_MAXINSNS, type BpfInsn, BpfProgram } from '../bpf/program.js';
 import type { NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
@@ -228,5 +228,9 @@ export const bpfType: NgType = {
   name: 'bpf',
   cmdlist,
   counters: ['drop_unwanted'],
-  create: (node) => new Bpf(node),
+  create: (node) => {
+    // now, for a sandbox may close the way to files later
+    loadPcap();
+    return new Bpf(node);
+  },
 };

@@ -5,11 +5,9 @@
  *
  * Nothing is encrypted: between machines a tunnel wants a protected network.
  */
-import { EVF_READ, EVF_WRITE, type MeventHandle } from '../../engine/mevent.js';
+import { EVF_WRITE, type MeventHandle } from '../../engine/mevent.js';
 import { NetbeError } from '../../errors.js';
-import type { Mapping } from '../../memory/window.js';
-import { type Fd, readAt, writeAt } from '../../sys/fd.js';
-import { DatagramBatch } from '../../sys/inet.js';
+import type { Fd } from '../../sys/fd.js';
 import { E, errnoName } from '../../sys/libc.js';
 import { NativeBuffer } from '../../sys/native-buffer.js';
 import { acceptFrom, bindTo, connectTo, inProgress, listenOn, socketName } from '../../sys/plain-socket.js';
@@ -21,11 +19,11 @@ import {
   takeSocketError,
   tryIntSockopt,
 } from '../../sys/sockopt.js';
-import { NG_MAX_FRAME_LEN } from '../buffers.js';
-import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
+import type { NgBurst } from '../burst.js';
 import type { Netgraph } from '../engine.js';
 import { type Errno, isErrno } from '../errno.js';
 import type { NgHook } from '../hook.js';
+import { OpenSocket } from '../ksocket/open-socket.js';
 import { knownOptions, linuxOption, sockoptType } from '../ksocket/options.js';
 import { fromLinux, PF_INET, PF_LOCAL, sockaddr, toLinux } from '../ksocket/sockaddr.js';
 import type { NgMessage } from '../message.js';
@@ -87,97 +85,11 @@ const protocols: Record<string, number> = {
 };
 const SOCK_STREAM = 1;
 
-const BATCH = NG_BURST_FRAMES;
-/** batches received before other descriptors have their turn */
-const BATCHES_PER_WAKE = 4;
-const SLOT_BYTES = Math.ceil(NG_MAX_FRAME_LEN / 64) * 64;
-const STREAM_BYTES = 16384;
 const SOCKET_BUFFER_BYTES = 4 * 2 ** 20;
 const SO_SNDBUF: SocketOption = { level: 1, option: 7, name: 'SO_SNDBUF' };
 const SO_RCVBUF: SocketOption = { level: 1, option: 8, name: 'SO_RCVBUF' };
 const MAX_OPTLEN = 1024;
 const optionBytes = new NativeBuffer(MAX_OPTLEN);
-
-/** A socket that stands: descriptor, memory, and the calls that move frames. */
-class OpenSocket {
-  readonly stream: boolean;
-  readonly #fd: Fd;
-  readonly #graph: Netgraph;
-  readonly #memory: Mapping;
-  readonly #in = new DatagramBatch(BATCH);
-  readonly #out = new DatagramBatch(BATCH);
-  readonly #burst: NgBurst;
-  readonly #readable: MeventHandle;
-
-  constructor(graph: Netgraph, fd: Fd, stream: boolean, onReadable: () => void) {
-    this.#graph = graph;
-    this.#fd = fd;
-    this.stream = stream;
-    this.#memory = graph.runtime.windows.mapAnonymous(BATCH * SLOT_BYTES, 'ksocket');
-    for (let i = 0; i < BATCH; i++) this.#in.setBuffer(i, this.#memory.addr + i * SLOT_BYTES, SLOT_BYTES);
-    this.#burst = graph.buffers.takeBurst();
-    this.#readable = graph.runtime.mevent.add(fd.number, EVF_READ, onReadable);
-  }
-
-  get fd(): number {
-    return this.#fd.number;
-  }
-
-  /** Hands what was received to `hook`. Returns false when the peer of a stream has hung up. */
-  receive(hook: NgHook): boolean {
-    for (let k = 0; k < BATCHES_PER_WAKE; k++) {
-      const n = this.stream ? this.#read() : this.#in.receive(this.fd);
-      if (n === -E.EAGAIN || n === -E.EINTR) return true;
-      if (n < 0 && !this.stream) continue;
-      if (n <= 0) return false;
-      hook.send(this.#burst.count > 0 ? this.#burst : this.#collect(n));
-      this.#burst.count = 0;
-      if (!this.stream && n < BATCH) return true;
-    }
-    return true;
-  }
-
-  #collect(n: number): NgBurst {
-    const { window, off } = this.#memory;
-    for (let i = 0; i < n; i++) this.#burst.push(window.index, off + i * SLOT_BYTES, this.#in.length(i));
-    return this.#burst;
-  }
-
-  #read(): number {
-    const n = readAt(this.fd, this.#memory.addr, STREAM_BYTES);
-    if (n > 0) this.#burst.push(this.#memory.window.index, this.#memory.off, n);
-    return n;
-  }
-
-  /** Sends frames [from, count) of a burst. Returns how many went, or -errno for the first. */
-  send(burst: NgBurst, from: number): number {
-    const { windows } = this.#graph.runtime.windows;
-    if (this.stream) {
-      const len = burst.len[from]!;
-      const n = writeAt(this.fd, windows[burst.win[from]!]!.addr + burst.off[from]!, len);
-      // half a frame would put the stream out of step for ever
-      return n === len ? 1 : n < 0 ? n : -E.ECONNRESET;
-    }
-    for (let i = from; i < burst.count; i++)
-      this.#out.setBuffer(i, windows[burst.win[i]!]!.addr + burst.off[i]!, burst.len[i]!);
-    return this.#out.send(this.fd, from, burst.count);
-  }
-
-  pause(): void {
-    this.#readable.disable();
-  }
-
-  resume(): void {
-    this.#readable.enable();
-  }
-
-  close(): void {
-    this.#readable.delete();
-    this.#graph.buffers.giveBurst(this.#burst);
-    this.#memory.close();
-    this.#fd.close();
-  }
-}
 
 class Ksocket implements NgMethods {
   readonly #node: NgNode;
