@@ -84,8 +84,13 @@ export class Session implements Pollable {
     this.#options = options;
     const { runtime, socket } = options;
     this.#reader = new FrameReader(socket.number, format);
-    this.#handle = runtime.mevent.addDisabled(socket.number, EVF_READ, () => runtime.loop.activate(this));
     this.device = new Device(options);
+    try {
+      this.#handle = runtime.mevent.addDisabled(socket.number, EVF_READ, () => runtime.loop.activate(this));
+    } catch (error) {
+      this.device.close();
+      throw error;
+    }
     runtime.loop.add(this);
     runtime.loop.activate(this);
   }
