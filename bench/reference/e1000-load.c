@@ -15,27 +15,13 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "common.h"
+
 /* 82545 manual §13.4 */
 #define STATUS 0x0008
 #define VET 0x0038
 #define ICS 0x00c8
 #define ICS_RXT0 0x80
-
-static void check(int ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
 
 static volatile uint32_t *map_registers(const char *interface)
 {

@@ -22,26 +22,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #define BATCH 64
 
 static uint64_t datagrams, bytes;
 static char block[1 << 17];
-
-static void check(int ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
 
 static struct sockaddr_in address(const char *host, int port)
 {

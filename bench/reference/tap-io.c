@@ -24,6 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #define BATCH 64
 #define HDR 12
 #define BUFFER_BYTES (64 * 1057)
@@ -37,22 +39,6 @@ static struct io_uring_params params;
 static struct io_uring_buf_ring *buffer_ring;
 static uint16_t buffer_tail;
 static int ring, tap, length;
-
-static void check(int ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
 
 static void open_tap(const char *name)
 {

@@ -14,9 +14,10 @@ export function compileReference(source: string, args: readonly string[] = []): 
   const path = join(sources, source);
   const flags = ['-O3', '-march=native', '-Wall', '-Wextra', '-std=gnu11'];
   const dir = join(cacheDir(), 'bench');
+  const common = readFileSync(join(sources, 'common.h'), 'utf8');
   const program = join(
     dir,
-    `${source.replace(/\.c$/, '')}-${hashOf(compiler, readFileSync(path, 'utf8'), ...flags, ...args)}`,
+    `${source.replace(/\.c$/, '')}-${hashOf(compiler, readFileSync(path, 'utf8'), common, ...flags, ...args)}`,
   );
   if (existsSync(program)) return program;
   mkdirSync(dir, { recursive: true });
