@@ -1,7 +1,9 @@
 /** netmap's programs as child processes: with a running fabric, and with one of their own. */
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
 import { type TestContext, test } from 'node:test';
 import { CliFolder, type CliProcess } from '../../../support/cli.js';
+import { fileHeader, packetRecord } from '../../../support/pcap.js';
 import { tempDir } from '../../../support/temp-dir.js';
 
 const folder = (t: TestContext) => new CliFolder(t, tempDir(t));
@@ -183,4 +185,38 @@ test('bridge: frames go both ways between two ports, and are swapped where memor
   const tx = await cli.run('pkt-gen', '-i', 'netmap:z}1', '-f', 'tx', '-n', '5000', '-w', '0');
   assert.equal(tx.status, 0, tx.stderr);
   assert.match((await rx.end()).stdout, /Received 5000 packets 300000 bytes/);
+});
+
+test('pkt-gen -F: frames of several slots are counted as frames, over a switch and over a pipe', async (t) => {
+  const cli = await withFabric(t);
+  for (const [rxPort, txPort] of [
+    ['vale1:r', 'vale1:s'],
+    ['netmap:f}1', 'netmap:f{1'],
+  ] as const) {
+    const rx = cli.start('pkt-gen', '-i', rxPort, '-f', 'rx', '-n', '200', '-w', '0', '-C', '2048');
+    await ready(rx);
+    const tx = await cli.run('pkt-gen', '-i', txPort, '-f', 'tx', '-n', '200', '-l', '9014', '-F', '5', '-w', '0');
+    assert.match(tx.stdout, /Sent 200 packets 1802800 bytes \d+ events 9014 bytes each/);
+    assert.match((await rx.end()).stdout, /Received 200 packets 1802800 bytes/);
+  }
+});
+
+test('pkt-gen -H, -I and -P: a header before each frame, frames outside the buffers, a frame from a file', async (t) => {
+  const cli = await withFabric(t);
+  const packet = Uint8Array.from({ length: 77 }, (_, i) => (i < 6 ? 0xff : i));
+  writeFileSync(`${cli.dir}/one.pcap`, Buffer.concat([fileHeader(true), packetRecord(packet, true)]));
+  const send = async (...args: string[]) => {
+    const rx = cli.start('pkt-gen', '-i', 'vale1:r', '-f', 'rx', '-n', '10', '-X');
+    await ready(rx);
+    const tx = await cli.run('pkt-gen', '-i', 'vale1:s', '-f', 'tx', '-n', '10', ...args);
+    assert.equal(tx.status, 0, tx.stderr);
+    return (await rx.end()).stdout;
+  };
+  assert.match(await send('-H', '12'), /len {4}60\]\n {4}0: ff ff ff ff ff ff [\s\S]*Received 10 packets 600 bytes/);
+  assert.match(
+    await send('-P', 'one.pcap'),
+    /len {4}77\]\n {4}0: ff ff ff ff ff ff 06 07 08 [\s\S]*Received 10 packets 770 bytes/,
+  );
+  const indirect = await cli.run('pkt-gen', '-i', 'vale1:s', '-f', 'tx', '-n', '10', '-I');
+  assert.equal(indirect.status, 0, indirect.stderr);
 });
