@@ -102,7 +102,7 @@ export class PktGenReport {
   /** How often which rate was reported, intervals without traffic aside. */
   #histogram(): string[] {
     const rates = this.#rates.filter((rate) => rate > 0);
-    if (rates.length < 2) return [];
+    if (rates.length === 0) return [];
     const { normalize } = this.#options;
     const low = Math.min(...rates);
     const high = Math.max(...rates);

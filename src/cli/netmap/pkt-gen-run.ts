@@ -1,8 +1,9 @@
 /** pkt-gen in one of its threads. */
 import { cpus } from 'node:os';
+import { usageError } from '../../errors.js';
 import { setThreadCpu } from '../../sys/process.js';
 import { C_COMPLETED, C_MIN_SPACE, NO_MIN_SPACE, threadCounters } from './pkt-gen-counters.js';
-import type { PktGenFunction, PktGenOptions } from './pkt-gen-options.js';
+import { OPT_INDIRECT, type PktGenFunction, type PktGenOptions } from './pkt-gen-options.js';
 import { ping, pong } from './pkt-gen-ping.js';
 import { receiver, sequenceReceiver } from './pkt-gen-rx.js';
 import type { PktGenThread } from './pkt-gen-thread.js';
@@ -38,6 +39,12 @@ const bodies: Record<PktGenFunction, (thread: PktGenThread) => boolean> = {
 export function runPktGen(tool: ToolThread): boolean {
   const { options, port: name, srcMac } = tool.options as PktGenStart;
   const port = tool.access.open(name, { ...options.config, acceptVnetHdr: true }, tool.thread === 0);
+  if ((options.options & OPT_INDIRECT) !== 0 && !tool.access.ownFabric)
+    throw usageError(
+      `-I: the fabric of ${name} is another process's, and reads nothing of this one's memory but the port's buffers`,
+      '-I',
+      'Leave out -I; or name a fabric that does not run with --fabric, and pkt-gen makes one of its own.',
+    );
   if (options.vnetHdrLen !== 0) port.vnetHdrLen = options.vnetHdrLen;
   const counters = threadCounters(tool.counters, tool.thread);
   counters[C_MIN_SPACE] = NO_MIN_SPACE;

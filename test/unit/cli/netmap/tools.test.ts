@@ -134,10 +134,10 @@ test('pkt-gen txseq over a pipe: rxseq finds no gap, fragments included', async 
 
 test('pkt-gen -p: a thread a ring, and their sum', async (t) => {
   const cli = await withFabric(t);
-  const result = await cli.run(...'pkt-gen -i vale1:m -f tx -n 4000 -p 4 -C 256,256,4 -A -T 20 -R 10000 -X'.split(' '));
+  const result = await cli.run(...'pkt-gen -i vale1:m -f tx -n 400 -p 4 -C 256,256,4 -A -T 20 -R 300 -X'.split(' '));
   assert.equal(result.status, 0, result.stderr);
   assert.match(result.stdout, /^Sending on vale1:m: 4 queues, 4 threads/);
-  assert.match(result.stdout, /\nSent 4000 packets 240000 bytes /);
+  assert.match(result.stdout, /\nSent 400 packets 24000 bytes /);
   assert.match(result.stdout, /\nRates of \d+ reports: min .*pps avg .*pps max .*pps std .*pps\n/);
   assert.match(
     result.stdout,
@@ -201,7 +201,7 @@ test('pkt-gen -F: frames of several slots are counted as frames, over a switch a
   }
 });
 
-test('pkt-gen -H, -I and -P: a header before each frame, frames outside the buffers, a frame from a file', async (t) => {
+test('pkt-gen -H, -P and -I: a header before each frame, a frame from a file, and frames outside the buffers in a fabric of its own alone', async (t) => {
   const cli = await withFabric(t);
   const packet = Uint8Array.from({ length: 77 }, (_, i) => (i < 6 ? 0xff : i));
   writeFileSync(`${cli.dir}/one.pcap`, Buffer.concat([fileHeader(true), packetRecord(packet, true)]));
@@ -217,6 +217,14 @@ test('pkt-gen -H, -I and -P: a header before each frame, frames outside the buff
     await send('-P', 'one.pcap'),
     /len {4}77\]\n {4}0: ff ff ff ff ff ff 06 07 08 [\s\S]*Received 10 packets 770 bytes/,
   );
-  const indirect = await cli.run('pkt-gen', '-i', 'vale1:s', '-f', 'tx', '-n', '10', '-I');
-  assert.equal(indirect.status, 0, indirect.stderr);
+  const indirect = ['pkt-gen', '-i', 'vale1:s', '-f', 'tx', '-n', '10', '-I'];
+  const refused = await cli.run(...indirect);
+  assert.equal(refused.status, 2);
+  assert.match(refused.stderr, /-I: the fabric of vale1:s is another process's/);
+  const rx = cli.start('pkt-gen', '-i', 'vale1:r', '-f', 'rx', '-n', '10', '--fabric', 'own');
+  await rx.complains(/made one of its own/);
+  assert.equal((await cli.run(...indirect, '--fabric', 'own')).status, 2);
+  await rx.end('SIGINT');
+  const own = await cli.run(...indirect, '--fabric', 'own');
+  assert.match(own.stdout, /Sent 10 packets 600 bytes/, own.stderr);
 });
