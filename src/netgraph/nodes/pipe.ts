@@ -1,12 +1,11 @@
 /**
  * pipe (ng_pipe(4)): bandwidth, delay, loss and duplication between its hooks upper and lower. Downstream is
- * from upper to lower. What waits is copied into netgraph's own buffers; one deadline in the event queue wakes
- * the node when the next frame is due.
+ * from upper to lower. What waits is copied into netgraph's own buffers, until the node is woken when the next
+ * frame is due (pipe/wakeup.ts).
  *
  * Frames of a direction pass untouched while it has nothing configured and nothing waits. When the node is
  * shut down with both hooks connected, the two peers are joined to each other.
  */
-import type { Deadline } from '../../engine/timers.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Netgraph } from '../engine.js';
 import type { Errno } from '../errno.js';
@@ -32,6 +31,7 @@ import {
   toRequest,
 } from '../pipe/messages.js';
 import { Shaper } from '../pipe/shaper.js';
+import { Wakeup } from '../pipe/wakeup.js';
 
 // netgraph/ng_message.h: what neighbours are told when a link is cut (BER 1) or whole again
 const NGM_FLOW_COOKIE = 851672669;
@@ -161,9 +161,7 @@ class Pipe implements NgMethods {
   readonly #down: Direction;
   readonly #up: Direction;
   #headerOffset = 0;
-  readonly #deadline: Deadline;
-  /** when the deadline goes off; Infinity: it is not set */
-  #setUs = Number.POSITIVE_INFINITY;
+  readonly #wakeup: Wakeup;
 
   constructor(node: NgNode) {
     this.#node = node;
@@ -177,10 +175,10 @@ class Pipe implements NgMethods {
       this.#down.advance(nowUs);
       this.#up.advance(nowUs);
     };
-    this.#deadline = this.#graph.runtime.mevent.addDeadline(() => {
-      this.#setUs = Number.POSITIVE_INFINITY;
-      this.#graph.turn(advance);
-      this.#schedule();
+    this.#wakeup = new Wakeup({
+      runtime: this.#graph.runtime,
+      nextUs: () => Math.min(this.#down.shaper.nextUs, this.#up.shaper.nextUs),
+      advance: () => this.#graph.turn(advance),
     });
   }
 
@@ -206,7 +204,7 @@ class Pipe implements NgMethods {
   }
 
   close(): void {
-    this.#deadline.clear();
+    this.#wakeup.close();
     this.#down.close();
     this.#up.close();
   }
@@ -231,7 +229,7 @@ class Pipe implements NgMethods {
       } else shaper.enqueue(nowUs, off, len, shaper.config.fifo ? 0 : this.#flowOf(off, len));
     }
     direction.advance(nowUs);
-    this.#schedule();
+    this.#wakeup.schedule();
   }
 
   /** A hash of the IPv4 addresses behind header_offset; 0 for everything else. */
@@ -244,13 +242,6 @@ class Pipe implements NgMethods {
     let hash = 0;
     for (let k = 12; k < 20; k++) hash = Math.imul(hash ^ u8[ip + k]!, 0x01000193);
     return hash ^ (hash >>> 15);
-  }
-
-  #schedule(): void {
-    const nextUs = Math.min(this.#down.shaper.nextUs, this.#up.shaper.nextUs);
-    if (nextUs >= this.#setUs || nextUs === Number.POSITIVE_INFINITY) return;
-    this.#setUs = nextUs;
-    this.#deadline.set(nextUs / 1000);
   }
 
   // ---- messages ----

@@ -26,7 +26,7 @@ function get(probe: Probe, command: string): string {
 }
 
 function waitFor(lab: GraphLab, done: () => boolean): void {
-  while (!done()) lab.runtime.mevent.dispatch(-1);
+  while (!done()) lab.runtime.loop.step(-1);
 }
 
 const frame = etherFrame(1, 2, 100);
