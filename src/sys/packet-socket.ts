@@ -3,7 +3,7 @@
  * through rings of the third version (TPACKET_V3) or one at a time; and promiscuous mode, which is
  * the interface's for as long as a socket asks for it.
  */
-import { encode, load, ret, whenEqual } from './bpf-assembler.js';
+import { encode, type Instruction, load, ret, whenEqual } from './bpf-assembler.js';
 import type { Fd } from './fd.js';
 import { errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -26,11 +26,13 @@ const AF_PACKET = 17;
 const SOL_PACKET = 263;
 const ETH_P_ALL = 3;
 const MSG_DONTWAIT = 0x40;
+const PACKET_MR_MULTICAST = 0;
 const PACKET_MR_PROMISC = 1;
 const TPACKET_V3 = 2;
 
 const option = (number: number, name: string): SocketOption => ({ level: SOL_PACKET, option: number, name });
 const PACKET_ADD_MEMBERSHIP = option(1, 'PACKET_ADD_MEMBERSHIP');
+const PACKET_DROP_MEMBERSHIP = option(2, 'PACKET_DROP_MEMBERSHIP');
 const PACKET_RX_RING = option(5, 'PACKET_RX_RING');
 const PACKET_STATISTICS = option(6, 'PACKET_STATISTICS');
 const PACKET_VERSION = option(10, 'PACKET_VERSION');
@@ -80,6 +82,22 @@ export function setPromiscuous(fd: number, ifindex: number): void {
   setSockopt(fd, PACKET_ADD_MEMBERSHIP, membership, 16);
 }
 
+function groupMembership(fd: number, which: SocketOption, ifindex: number, mac: Uint8Array): void {
+  membership.i32[0] = ifindex;
+  membership.u32[1] = PACKET_MR_MULTICAST | (mac.length << 16);
+  membership.u8.set(mac, 8);
+  setSockopt(fd, which, membership, 16);
+}
+
+/** The interface takes frames to a group address until leaveGroup, or until the socket is closed. */
+export function joinGroup(fd: number, ifindex: number, mac: Uint8Array): void {
+  groupMembership(fd, PACKET_ADD_MEMBERSHIP, ifindex, mac);
+}
+
+export function leaveGroup(fd: number, ifindex: number, mac: Uint8Array): void {
+  groupMembership(fd, PACKET_DROP_MEMBERSHIP, ifindex, mac);
+}
+
 export interface PacketRing {
   blockSize: number;
   blocks: number;
@@ -119,12 +137,16 @@ export function bypassHost(fd: number): { ignoresOutgoing: boolean } {
 }
 
 const SO_ATTACH_FILTER: SocketOption = { level: 1, option: 26, name: 'SO_ATTACH_FILTER' };
-/** where a filter finds the mark of a frame (SKF_AD_OFF + SKF_AD_MARK of linux/filter.h) */
-const FRAME_MARK = 0xfffff000 + 20;
+/** Where a filter finds what the kernel knows of a frame (SKF_AD_OFF and SKF_AD_* of linux/filter.h). */
+const ANCILLARY = 0xfffff000;
+export const FRAME_PROTOCOL = ANCILLARY;
+export const FRAME_PACKET_TYPE = ANCILLARY + 4;
+export const FRAME_MARK = ANCILLARY + 20;
+export const FRAME_HAS_TAG = ANCILLARY + 48;
 
-/** Does not see frames that carry this mark (SO_MARK). */
-export function ignoreMarked(fd: number, mark: number): void {
-  const code = encode([load(FRAME_MARK), ...whenEqual(mark, [ret(0)]), ret(0xffffffff)]);
+/** Does not see frames for which the program returns 0; instead of a program that it had. */
+export function filterPackets(fd: number, instructions: readonly Instruction[]): void {
+  const code = encode(instructions);
   const filter = new NativeBuffer(code.length);
   filter.u8.set(code);
   // struct sock_fprog { u16 len; struct sock_filter *filter; }
@@ -132,6 +154,11 @@ export function ignoreMarked(fd: number, mark: number): void {
   program.u32[0] = code.length / 8;
   program.setU64(8, filter.addr);
   setSockopt(fd, SO_ATTACH_FILTER, program, 16);
+}
+
+/** Does not see frames that carry this mark (SO_MARK). */
+export function ignoreMarked(fd: number, mark: number): void {
+  filterPackets(fd, [load(FRAME_MARK), ...whenEqual(mark, [ret(0)]), ret(0xffffffff)]);
 }
 
 // struct sockaddr_ll { u16 family, protocol (big-endian); int ifindex; u16 hatype; u8 pkttype, halen, addr[8] }

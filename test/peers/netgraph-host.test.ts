@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { after, before, describe, test } from 'node:test';
 import { NgctlSession, runNgctl } from '../../src/netgraph/ngctl/session.js';
-import { GraphLab } from '../support/netgraph.js';
+import { GraphLab, type Probe } from '../support/netgraph.js';
 import { PacketSocket } from '../support/packet-socket.js';
 import { enterOwnNetwork, ip, tapsUnavailable } from '../support/tap.js';
 import { etherFrame } from '../support/test-guest.js';
@@ -71,13 +71,119 @@ describe('interfaces of the host in a graph', { skip: tapsUnavailable }, () => {
         ngctl(`msg em0: set${what} ${value}`);
         assert.equal(answer(`msg em0: get${what}`), value);
       }
-    assert.match(fails('msg em0: addmulti 01:00:5e:00:00:01'), /setpromisc/);
-    assert.match(fails('mkpeer em0: hub orphans x'), /lower/);
     assert.match(fails('mkpeer em0: hub sideways x'), /Invalid argument/);
     assert.match(fails('mkpeer lo: hub lower x'), /no node "lo:"/);
     assert.match(fails('mkpeer ether a lower'), /Invalid argument/);
     ngctl('shutdown em0:');
     assert.equal(answer('msg em0: getautosrc'), '1');
+  });
+
+  test('joins and leaves group addresses of the interface, each once, and leaves all when it is shut down', () => {
+    const joined = (): boolean =>
+      /01:00:5e:01:02:03/.test(execFileSync('ip', ['maddr', 'show', 'em0'], { encoding: 'utf8' }));
+    const group = '01:00:5e:01:02:03';
+    ngctl(`msg em0: addmulti ${group}`);
+    assert.equal(joined(), true);
+    assert.match(fails(`msg em0: addmulti ${group}`), /Address already in use[\s\S]*joined already/);
+    ngctl(`msg em0: delmulti ${group}`);
+    assert.equal(joined(), false);
+    assert.match(fails(`msg em0: delmulti ${group}`), /No such file or directory[\s\S]*not been joined/);
+    assert.match(fails('msg em0: addmulti 02:00:00:00:00:01'), /Can't assign requested address[\s\S]*no group address/);
+    ip('maddr add 01:00:5e:01:02:03 dev em0');
+    assert.match(fails(`msg em0: addmulti ${group}`), /Address already in use/);
+    assert.match(fails(`msg em0: delmulti ${group}`), /No such file or directory/);
+    ip('maddr del 01:00:5e:01:02:03 dev em0');
+    ngctl(`msg em0: addmulti ${group}`);
+    ngctl('shutdown em0:');
+    assert.equal(joined(), false);
+  });
+
+  describe('orphans', () => {
+    /** What comes out of em0: or is given to it by a socket node. */
+    let probe: Probe;
+    const frame = (type: number, source: number, destination = 0xff): Uint8Array => {
+      const bytes = Uint8Array.from(etherFrame(0, source, 80));
+      if (destination === 0xff) bytes.fill(0xff, 0, 6);
+      else bytes.set([2, 0, 0, 0, 0, destination]);
+      bytes[12] = type >>> 8;
+      bytes[13] = type & 0xff;
+      return bytes;
+    };
+    const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+    const marker = frame(0x88b5, 0x77);
+    /** What came out of a hook before a frame that surely comes out of it. */
+    const seenBefore = (hook: string, end: Uint8Array): string[] => {
+      const seen: string[] = [];
+      turnUntil(() => {
+        seen.push(...probe.take());
+        return seen.includes(`${hook} ${hex(end)}`) || undefined;
+      }, 'the last frame');
+      return seen;
+    };
+
+    before(() => {
+      probe = lab.probe('probe');
+    });
+
+    test('what no protocol of the host takes comes out; IP, ARP, tagged frames, and those to other stations, do not', () => {
+      assert.equal(probe.connect('.', 'em0:', 'orphans', 'orphans'), undefined);
+      assert.match(fails('mkpeer em0: hub orphans x'), /File exists|already connected/);
+      const unicast = frame(0x88b6, 0x51, 0xe1);
+      for (const sent of [
+        frame(0x0800, 1),
+        frame(0x0806, 2),
+        frame(0x86dd, 3),
+        frame(0x8100, 4),
+        frame(0x88b5, 5, 0x44),
+      ])
+        wire.send(sent);
+      wire.send(unicast);
+      wire.send(marker);
+      assert.deepEqual(seenBefore('orphans', marker), [`orphans ${hex(unicast)}`, `orphans ${hex(marker)}`]);
+    });
+
+    test('the host goes on receiving meanwhile', () => {
+      const host = new PacketSocket('em0');
+      try {
+        const arp = frame(0x0806, 0x33);
+        wire.send(arp);
+        assert.equal(hex(turnUntil(() => host.receive(), 'the frame at the host')), hex(arp));
+      } finally {
+        host.close();
+      }
+    });
+
+    test('what is written to it goes to the wire, from the address of the interface if autosrc says so', () => {
+      const sent = frame(0x88b5, 0x61);
+      for (const autosrc of [0, 1]) {
+        ngctl(`msg em0: setautosrc ${autosrc}`);
+        probe.send('orphans', sent);
+        const expected = Uint8Array.from(sent);
+        if (autosrc === 1) expected.set([2, 0, 0, 0, 0, 0xe1], 6);
+        const got = turnUntil(() => {
+          const bytes = wire.receive();
+          return bytes !== undefined && bytes[12] === 0x88 ? bytes : undefined;
+        }, 'a frame on the wire');
+        assert.equal(hex(got), hex(expected));
+      }
+    });
+
+    test('with lower connected the wire goes there, and to orphans what is written to upper and nobody knows', () => {
+      assert.equal(probe.connect('.', 'em0:', 'lower', 'lower'), undefined);
+      assert.equal(probe.connect('.', 'em0:', 'upper', 'upper'), undefined);
+      wire.send(marker);
+      assert.deepEqual(seenBefore('lower', marker), [`lower ${hex(marker)}`]);
+      const fromUpper = frame(0x88b5, 0x62);
+      probe.send('upper', frame(0x0806, 0x63), fromUpper);
+      assert.deepEqual(
+        seenBefore('orphans', fromUpper).filter((line) => line.startsWith('orphans')),
+        [`orphans ${hex(fromUpper)}`],
+      );
+      ngctl('shutdown probe:');
+      assert.match(ngctl('show em0:'), /Num hooks: 0/);
+      // the next tests begin with the node's defaults
+      ngctl('shutdown em0:');
+    });
   });
 
   test("jng's way: the interface's wire and the host's stack on one bridge, and new interfaces beside them", () => {

@@ -7,8 +7,10 @@
  *   to go on using it.
  * - upper connected: what the host sends through the interface comes out of it, and what comes to it the host
  *   receives as from the interface.
+ * - orphans connected: frames that the host would discard because it does not know their protocol come out of it, and
+ *   what comes to it goes to the wire. With lower connected, too, they are those that upper was given.
  *
- * Both go through netmap's ways to the host (netmap/host/). The hook `orphans` is not there.
+ * All go through netmap's ways to the host (netmap/host/).
  */
 import { NetbeError } from '../../errors.js';
 import { copyPiece } from '../../memory/copy.js';
@@ -16,10 +18,9 @@ import { Iovec } from '../../memory/iovec.js';
 import { openHostRings } from '../../netmap/host/host-rings.js';
 import { HostInterface } from '../../netmap/host/interface.js';
 import { type OpenedHostPort, openHostPort } from '../../netmap/host/open.js';
-import type { Fd } from '../../sys/fd.js';
+import { OrphansPort, openedOrphans } from '../../netmap/host/orphans.js';
 import { ARPHRD_ETHER, interfaceNames, type NetdevInfo, netdevInfo } from '../../sys/netdev.js';
 import { setLink } from '../../sys/netlink.js';
-import { openPacketSocket, setPromiscuous } from '../../sys/packet-socket.js';
 import { formatMac } from '../../wire/ethernet.js';
 import { NG_MAX_FRAME_LEN } from '../buffers.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
@@ -30,6 +31,7 @@ import type { NgMessage } from '../message.js';
 import { type NgCommand, type NgMethods, type NgNode, type NgResult, type NgType, NODE_COUNTERS } from '../node.js';
 import { pack, unpack } from '../parse/parse-type.js';
 import { enaddr, int32, string, uint32 } from '../parse/scalars.js';
+import { EtherWants, type GroupError } from './ether-wants.js';
 
 const NGM_ETHER_COOKIE = 1108206947;
 const GET_IFNAME = 1;
@@ -59,11 +61,18 @@ const cmdlist: readonly NgCommand[] = [
   { cookie, cmd: DETACH, name: 'detach' },
 ];
 
+/** of addmulti and delmulti */
+const groupErrors: Record<GroupError, string> = {
+  EADDRNOTAVAIL: 'is no group address: its first octet is even',
+  EADDRINUSE: 'is joined already, by this node or by the host',
+  ENOENT: 'has not been joined by this node',
+};
+
 const DROP_NO_ROOM = NODE_COUNTERS;
 const MAC_LEN = 6;
 const RING_SLOTS = 1024;
 
-/** One of the two sides while its hook is connected. */
+/** One of the sides while its hook is connected. */
 class Side {
   readonly #graph: Netgraph;
   readonly #interface: HostInterface;
@@ -160,15 +169,17 @@ class Ether implements NgMethods {
   readonly #ifname: string;
   #lower: Side | undefined;
   #upper: Side | undefined;
+  #orphans: Side | undefined;
+  #orphansPort: OrphansPort | undefined;
   #autosrc = true;
   #mac: Uint8Array;
-  /** held while the interface is promiscuous for us */
-  #promisc: Fd | undefined;
+  readonly #wants: EtherWants;
 
   constructor(node: NgNode, info: NetdevInfo) {
     this.#node = node;
     this.#ifname = info.name;
     this.#mac = info.mac;
+    this.#wants = new EtherWants(info.name);
   }
 
   newhook(hook: NgHook, name: string): Errno | undefined {
@@ -183,13 +194,20 @@ class Ether implements NgMethods {
       this.#upper = new Side(this.#node, hook, `netmap:${info.name}^`, info, (opened) =>
         openHostRings(windows, opened),
       );
-    } else if (name === 'orphans')
-      return engine.fail('EOPNOTSUPP', 'the hook orphans is not there: connect lower, and put a bpf node behind it');
-    else return engine.fail('EINVAL', `an ether node has the hooks lower and upper, not "${name}"`);
+    } else if (name === 'orphans') {
+      if (this.#orphans !== undefined) return 'EISCONN';
+      let port: OrphansPort | undefined;
+      this.#orphans = new Side(this.#node, hook, `netmap:${info.name}/orphans`, info, (opened) => {
+        port = new OrphansPort(windows, opened, this.#lower !== undefined);
+        return openedOrphans(port);
+      });
+      this.#orphansPort = port;
+    } else return engine.fail('EINVAL', `an ether node has the hooks lower, upper and orphans, not "${name}"`);
     return undefined;
   }
 
   connect(hook: NgHook): undefined {
+    this.#refreshOrphans();
     this.#side(hook)?.begin();
   }
 
@@ -198,29 +216,41 @@ class Ether implements NgMethods {
     if (side === undefined) return;
     side.close();
     if (side === this.#lower) this.#lower = undefined;
-    else this.#upper = undefined;
+    else if (side === this.#upper) this.#upper = undefined;
+    else {
+      this.#orphans = undefined;
+      this.#orphansPort = undefined;
+    }
+    this.#refreshOrphans();
+  }
+
+  #refreshOrphans(): void {
+    this.#orphansPort?.refresh(this.#lower !== undefined);
   }
 
   /** The node is there as long as the interface is: it only goes back to its defaults. */
   shutdown(): boolean {
-    this.#setPromisc(false);
+    this.#wants.clear();
     this.#autosrc = true;
     return interfaceNames().includes(this.#ifname);
   }
 
   close(): void {
-    this.#promisc?.close();
+    this.#wants.clear();
     this.#lower?.close();
     this.#upper?.close();
+    this.#orphans?.close();
   }
 
   #side(hook: NgHook): Side | undefined {
-    return this.#lower?.hook === hook ? this.#lower : this.#upper?.hook === hook ? this.#upper : undefined;
+    if (this.#lower?.hook === hook) return this.#lower;
+    if (this.#upper?.hook === hook) return this.#upper;
+    return this.#orphans?.hook === hook ? this.#orphans : undefined;
   }
 
   rcvdata(hook: NgHook, burst: NgBurst): void {
     const side = this.#side(hook);
-    side?.send(burst, this.#autosrc && side === this.#lower ? this.#mac : undefined);
+    side?.send(burst, this.#autosrc && side !== this.#upper ? this.#mac : undefined);
   }
 
   // ---- messages ----
@@ -237,13 +267,13 @@ class Ether implements NgMethods {
       case SET_ENADDR:
         return this.#setMac(unpack(enaddr, msg.data));
       case GET_PROMISC:
-        return pack(int32, this.#promisc === undefined ? 0 : 1);
+        return pack(int32, this.#wants.promiscuous ? 1 : 0);
       case SET_PROMISC:
       case SET_AUTOSRC: {
         const value = unpack(int32, msg.data);
         if (value === undefined) return 'EINVAL';
         if (msg.cmd === SET_AUTOSRC) this.#autosrc = value !== 0;
-        else this.#setPromisc(value !== 0);
+        else this.#wants.setPromiscuous(value !== 0);
         return undefined;
       }
       case GET_AUTOSRC:
@@ -253,35 +283,29 @@ class Ether implements NgMethods {
         return undefined;
       case ADD_MULTI:
       case DEL_MULTI:
-        return this.#node.engine.fail('EOPNOTSUPP', 'single group addresses cannot be joined: use setpromisc 1');
+        return this.#group(msg.cmd, unpack(enaddr, msg.data));
       default:
         return 'EINVAL';
     }
   }
 
-  #setPromisc(on: boolean): void {
-    if (on === (this.#promisc !== undefined)) return;
-    this.#promisc?.close();
-    this.#promisc = undefined;
-    if (!on) return;
-    const socket = openPacketSocket();
-    try {
-      setPromiscuous(socket.number, netdevInfo(this.#ifname).index);
-    } catch (error) {
-      socket.close();
-      throw error;
-    }
-    this.#promisc = socket;
+  #group(cmd: number, text: string | undefined): NgResult {
+    if (text === undefined) return 'EINVAL';
+    const mac = macOf(text);
+    const error = cmd === ADD_MULTI ? this.#wants.join(mac) : this.#wants.leave(mac);
+    return error === undefined ? undefined : this.#node.engine.fail(error, `${text} ${groupErrors[error]}`);
   }
 
   #setMac(text: string | undefined): NgResult {
     if (text === undefined) return 'EINVAL';
-    const mac = Uint8Array.from(text.split(':'), (octet) => Number.parseInt(octet, 16));
+    const mac = macOf(text);
     setLink(netdevInfo(this.#ifname).index, { mac }, `${this.#ifname}: ${text}`);
     this.#mac = mac;
     return undefined;
   }
 }
+
+const macOf = (text: string): Uint8Array => Uint8Array.from(text.split(':'), (octet) => Number.parseInt(octet, 16));
 
 /** The interface's wire: in its driver, or through AF_PACKET; behind the driver it would take the host's frames, too. */
 function openWire({ runtime }: Netgraph, info: NetdevInfo): OpenedHostPort {

@@ -13,6 +13,7 @@
 import { copyPieces } from '../../memory/copy.js';
 import { Iovec, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
+import type { Instruction } from '../../sys/bpf-assembler.js';
 import { E } from '../../sys/libc.js';
 import * as packet from '../../sys/packet-socket.js';
 import { pageSize } from '../../sys/process.js';
@@ -45,6 +46,8 @@ export interface PacketPortOptions {
   slots: number;
   /** called when the host goes on seeing the interface's frames, with the reason */
   onHostNotCut: (error: unknown) => void;
+  /** which frames to see copies of: the host keeps the interface, and sees all */
+  copies?: readonly Instruction[];
 }
 
 export class PacketPort implements HostPort {
@@ -76,7 +79,7 @@ export class PacketPort implements HostPort {
   readonly #body = new Iovec(1024);
   readonly #dst = new Iovec(1);
 
-  constructor(pool: WindowPool, { ifindex, slots, onHostNotCut }: PacketPortOptions) {
+  constructor(pool: WindowPool, { ifindex, slots, onHostNotCut, copies }: PacketPortOptions) {
     this.#pool = pool;
     this.#blocks = Math.max(4, Math.ceil((slots * RX_BYTES_PER_SLOT) / BLOCK_BYTES));
     const txBlocks = Math.ceil(slots / TX_SLOTS_PER_BLOCK);
@@ -100,7 +103,8 @@ export class PacketPort implements HostPort {
       this.#txOff = this.#map.off + rxBytes;
       packet.bypassHost(fd);
       // what the host gets of its rings comes past here as if from the wire
-      packet.ignoreMarked(fd, HOST_RING_MARK);
+      if (copies === undefined) packet.ignoreMarked(fd, HOST_RING_MARK);
+      else packet.filterPackets(fd, copies);
       raiseSendBuffer(fd, SEND_BUFFER_BYTES);
       const single = closer.add(packet.openPacketSocket());
       this.#singleFd = single.number;
@@ -108,16 +112,23 @@ export class PacketPort implements HostPort {
       packet.bypassHost(single.number);
       raiseSendBuffer(single.number, SEND_BUFFER_BYTES);
       packet.bindPacket(single.number, ifindex, false);
-      try {
-        cutHostOff(ifindex, true, closer);
-      } catch (error) {
-        onHostNotCut(error);
+      if (copies === undefined) {
+        try {
+          cutHostOff(ifindex, true, closer);
+        } catch (error) {
+          onHostNotCut(error);
+        }
       }
       packet.bindPacket(fd, ifindex, true);
     } catch (error) {
       this.close();
       throw error;
     }
+  }
+
+  /** From now on copies of other frames. */
+  setCopies(copies: readonly Instruction[]): void {
+    packet.filterPackets(this.#fd, copies);
   }
 
   fetch(rx: RxFrame): boolean {
