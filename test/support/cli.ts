@@ -24,9 +24,22 @@ export class CliFolder {
   ) {}
 
   start(...args: string[]): CliProcess {
-    const env = { ...process.env, XDG_RUNTIME_DIR: `${this.dir}/run`, NO_COLOR: '1' };
-    const child = spawn(process.execPath, [main, ...args], { cwd: this.dir, env });
-    const cli = new CliProcess(child);
+    return this.#spawn(process.execPath, [main, ...args], {});
+  }
+
+  /**
+   * On a terminal of its own, by script(1), which every Debian has: what is written to standard input is typed,
+   * standard output is what the terminal shows, the exit status is the program's.
+   */
+  startOnTerminal(args: string, variables: Record<string, string>): CliProcess {
+    const command = `exec "$TEST_NODE" "$TEST_MAIN" ${args}`;
+    const shell = { SHELL: '/bin/sh', TERM: 'xterm', TEST_NODE: process.execPath, TEST_MAIN: main };
+    return this.#spawn('script', ['-qefc', command, '/dev/null'], { ...shell, ...variables });
+  }
+
+  #spawn(program: string, args: string[], variables: Record<string, string>): CliProcess {
+    const env = { ...process.env, XDG_RUNTIME_DIR: `${this.dir}/run`, NO_COLOR: '1', ...variables };
+    const cli = new CliProcess(spawn(program, args, { cwd: this.dir, env }));
     this.t.after(() => cli.kill());
     return cli;
   }

@@ -2,9 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
 import { separateNgctl } from '../../../src/cli/ngctl.js';
 import { ngctlHistory } from '../../../src/cli/ngctl-history.js';
-import { CliFolder } from '../../support/cli.js';
+import { CliFolder, type CliProcess } from '../../support/cli.js';
+import { eventually } from '../../support/eventually.js';
 import { tempDir } from '../../support/temp-dir.js';
 
 const folder = (t: TestContext) => new CliFolder(t, tempDir(t));
@@ -130,4 +132,93 @@ test('the history of the prompt is kept, newest first, and a place where it cann
   history.save(['list', 'types']);
   assert.deepEqual(history.load(), ['list', 'types']);
   ngctlHistory(join(dir, 'state', 'netbe', 'history', 'below')).save(['x']);
+});
+
+/** Types at the prompt of ngctl, and reads what the terminal shows. */
+class Prompt {
+  readonly cli: CliProcess;
+  /** how much of the output has been read */
+  #read = 0;
+
+  constructor(cli: CliFolder) {
+    this.cli = cli.startOnTerminal('ngctl -n me', { NETBE_NGCTL_HISTORY: join(cli.dir, 'history') });
+  }
+
+  /** What is shown until the next prompt, as text. */
+  untilPrompt(): Promise<string> {
+    return this.until('\n+ ');
+  }
+
+  async until(end: string): Promise<string> {
+    const unread = () => stripVTControlCharacters(this.cli.stdout).replaceAll('\r', '').slice(this.#read);
+    await eventually(`"${end}" on the terminal`, () => unread().includes(end));
+    const text = unread().slice(0, unread().indexOf(end) + end.length);
+    this.#read += text.length;
+    return text;
+  }
+
+  type(keys: string): void {
+    this.cli.child.stdin.write(keys);
+  }
+}
+
+const ENTER = '\r';
+const UP = '\x1b[A';
+const CONTROL_D = '\x04';
+
+test('on a terminal: help, a prompt, commands and their errors, a history for the arrow keys, the end by quit', async (t) => {
+  const cli = folder(t);
+  writeFileSync(join(cli.dir, 'graph'), graph);
+  await cli.fabric('run', '--netgraph', 'graph');
+  const prompt = new Prompt(cli);
+  assert.match(await prompt.untilPrompt(), /Available commands:[\s\S]* mkpeer /);
+  prompt.type(`show br0:${ENTER}`);
+  assert.match(await prompt.untilPrompt(), /Name: br0 {13}Type: bridge/);
+  prompt.type(`blub${ENTER}`);
+  assert.match(await prompt.untilPrompt(), /ngctl: "blub": unknown command/);
+  // twice back, past the command that failed
+  prompt.type(UP + UP);
+  await prompt.until('show br0:');
+  prompt.type(ENTER);
+  assert.match(await prompt.untilPrompt(), /Name: br0 {13}Type: bridge/);
+  // what comes to the node is shown as it comes
+  prompt.type(`mkpeer echo e e${ENTER}`);
+  await prompt.untilPrompt();
+  prompt.type(`write e 1 2 255${ENTER}`);
+  await prompt.until('ff');
+  prompt.type(`quit${ENTER}`);
+  const { status, stdout } = await prompt.cli.end();
+  assert.equal(status, 0, stdout);
+});
+
+test('on a terminal: the history lasts to the next time, and the end of the input is an end like quit', async (t) => {
+  const cli = folder(t);
+  writeFileSync(join(cli.dir, 'graph'), graph);
+  await cli.fabric('run', '--netgraph', 'graph');
+  const first = new Prompt(cli);
+  await first.untilPrompt();
+  first.type(`types${ENTER}`);
+  await first.untilPrompt();
+  first.type(CONTROL_D);
+  assert.equal((await first.cli.end()).status, 0);
+  const second = new Prompt(cli);
+  await second.untilPrompt();
+  second.type(UP);
+  await second.until('types');
+  second.type(ENTER);
+  assert.match(await second.untilPrompt(), /There are \d+ total types/);
+  second.type(CONTROL_D);
+  assert.equal((await second.cli.end()).status, 0);
+});
+
+test('on a terminal: a fabric that ends is told, with the exit status of an error', async (t) => {
+  const cli = folder(t);
+  writeFileSync(join(cli.dir, 'graph'), graph);
+  const fabric = await cli.fabric('run', '--netgraph', 'graph');
+  const prompt = new Prompt(cli);
+  await prompt.untilPrompt();
+  await fabric.end('SIGINT');
+  const { status, stdout } = await prompt.cli.end();
+  assert.match(stdout, /ngctl: the fabric has ended/);
+  assert.equal(status, 71);
 });
