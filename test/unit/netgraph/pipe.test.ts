@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import type { NgNode } from '../../../src/netgraph/node.js';
 import { parseAscii, unparseAscii } from '../../../src/netgraph/parse/parse-type.js';
 import { pipeCfg, pipeRun, pipeStats } from '../../../src/netgraph/pipe/messages.js';
 import { GraphLab, type Probe } from '../../support/netgraph.js';
@@ -74,6 +75,32 @@ describe('pipe node', () => {
     assert.deepEqual(probe.take(), [`down ${Buffer.from(frame).toString('hex')}`]);
     assert.equal(lab.graph.buffers.keptCount, 0);
     assert.equal(get(probe, 'getrun'), '{}');
+  });
+
+  test('lets the thread sleep until shortly before a frame is due, and again when none waits', () => {
+    using lab = new GraphLab();
+    const { loop } = lab.runtime;
+    const probe = piped(lab);
+    set(probe, '{ delay=200000 }');
+    assert.equal(loop.activeCount, 0);
+    probe.send('up', frame);
+    assert.equal(loop.activeCount, 0);
+    waitFor(lab, () => probe.seen.length > 0);
+    while (loop.activeCount > 0) loop.turn();
+  });
+
+  test('shut down while it is polled: the poll loop has forgotten it', () => {
+    using lab = new GraphLab();
+    const { loop } = lab.runtime;
+    const probe = piped(lab);
+    set(probe, '{ delay=20 }');
+    probe.send('up', frame);
+    assert.equal(loop.activeCount, 1);
+    lab.graph.removeNode((lab.graph.resolve(probe.socket.node, '.:up') as { node: NgNode }).node);
+    assert.equal(loop.activeCount, 0);
+    assert.equal(loop.turn(), 0);
+    assert.deepEqual(probe.take(), []);
+    assert.equal(lab.graph.buffers.keptCount, 0);
   });
 
   test('both directions wait on their own; a frame that is due sooner wakes the node sooner', () => {
