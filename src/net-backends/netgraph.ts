@@ -18,6 +18,7 @@ import type { NgHook } from '../netgraph/hook.js';
 import { netgraphOf } from '../netgraph/netgraph.js';
 import { NgSocket } from '../netgraph/nodes/socket.js';
 import { FrameRing, RING_HDR_LEN } from '../netmap/vale/frame-ring.js';
+import { ETH_HDR_LEN } from '../wire/ethernet.js';
 import {
   type BackendOpen,
   type BackendOption,
@@ -33,7 +34,6 @@ import {
 const ENOSPC = 28;
 const ENOTCONN = 107;
 const EMSGSIZE = 90;
-const ETHER_HDR_LEN = 14;
 
 /**
  * Bytes that wait for the guest at most: as bhyve sets the socket's buffer, at most 4 MiB, and at most what
@@ -142,7 +142,7 @@ class NetgraphPort implements NetBackend {
     const len = iov.total;
     if (this.#hook === undefined) return this.#refuse(TX_DROP_NOT_CONNECTED, ENOTCONN);
     if (len > MAX_FRAME_LEN) return this.#refuse(TX_DROP_TOO_LONG, EMSGSIZE);
-    if (len < ETHER_HDR_LEN) {
+    if (len < ETH_HDR_LEN) {
       this.#values[TX_DROP_RUNT]!++;
       return len;
     }
@@ -160,7 +160,7 @@ class NetgraphPort implements NetBackend {
     let i = from;
     for (; i < count; i++) {
       const len = burst.bufferLen(i);
-      if (len < ETHER_HDR_LEN || len > MAX_FRAME_LEN) break;
+      if (len < ETH_HDR_LEN || len > MAX_FRAME_LEN) break;
       if (out.count === NG_BURST_FRAMES) this.flush();
       out.push(win, burst.bufferOff(i), len);
     }

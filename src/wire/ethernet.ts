@@ -6,12 +6,14 @@ import { be16 } from './bytes.js';
 
 export const ETH_HDR_LEN = 14;
 const MAC_LEN = 6;
+/** bytes of both addresses: before the EtherType, or before a VLAN tag */
+export const ETH_ADDRS_LEN = 2 * MAC_LEN;
 /** bytes of a VLAN tag: TPID and TCI */
-const VLAN_TAG_LEN = 4;
+export const VLAN_TAG_LEN = 4;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 /** 802.1Q customer tag */
-const ETHERTYPE_VLAN = 0x8100;
+export const ETHERTYPE_VLAN = 0x8100;
 /** 802.1ad service tag */
 const ETHERTYPE_QINQ = 0x88a8;
 /** service tag of equipment older than 802.1ad */

@@ -12,6 +12,7 @@ import type { NetBackend } from '../../net-backends/net-backend.js';
 import { be16, le16 } from '../../wire/bytes.js';
 import { fold, storeL4Checksum, sum16 } from '../../wire/checksum.js';
 import { CRC32_INIT, crc32 } from '../../wire/crc32.js';
+import { ETH_ADDRS_LEN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { VIRTIO_NET_HDR_F_DATA_VALID, VIRTIO_NET_HDR_F_NEEDS_CSUM } from '../../wire/vnet-header.js';
 import { C } from './counters.js';
 import { ACCEPTED_INEXACT, type Filters, REJECTED } from './filters.js';
@@ -29,8 +30,6 @@ const MIN_FRAME_LEN = 60;
 /** longest frames, check sequence included: without RCTL.LPE, and with (manual §13.4.22) */
 const MAX_SHORT = 1522;
 const MAX_LONG = 16384;
-const TAG_LEN = 4;
-const MAC_BYTES = 12;
 const ETHERTYPE_MAC_CONTROL = 0x8808;
 const PAUSE_OPCODE = 1;
 
@@ -161,7 +160,7 @@ export class Receiver {
     const verdict = this.#admit(u8, front, len);
     if (verdict === REJECTED) return true;
     const tagged = len >= 18 && this.#filters.isTagged(u8, front);
-    const strip = tagged && (this.#words[R.CTRL >> 2]! & R.CTRL_VME) !== 0 ? TAG_LEN : 0;
+    const strip = tagged && (this.#words[R.CTRL >> 2]! & R.CTRL_VME) !== 0 ? VLAN_TAG_LEN : 0;
     if (strip !== expectedTag) {
       if (len > FRONT) buffers.move(len - FRONT, FRONT - expectedTag, FRONT - strip);
       this.#expectedTag = strip;
@@ -211,7 +210,7 @@ export class Receiver {
 
   /** Applies the filters; what is rejected is counted. */
   #admit(u8: Uint8Array, front: number, len: number): number {
-    const type = be16(u8, front + MAC_BYTES);
+    const type = be16(u8, front + ETH_ADDRS_LEN);
     if (type === ETHERTYPE_MAC_CONTROL && this.#isPause(u8, front, len)) return REJECTED;
     const verdict = this.#filters.destination(u8, front);
     if (verdict === REJECTED) {
@@ -279,7 +278,7 @@ export class Receiver {
       special = be16(u8, front + 14);
       status |= RXD_STAT_VP;
       // addresses move over the tag: what lies before type and payload is the frame
-      u8.copyWithin(front + TAG_LEN, front, front + MAC_BYTES);
+      u8.copyWithin(front + VLAN_TAG_LEN, front, front + ETH_ADDRS_LEN);
     }
     buffers.put(front + strip, here - strip, 0);
     const broadcast = u8[front + strip] === 0xff && isBroadcast(u8, front + strip);
@@ -344,9 +343,9 @@ function packetChecksum(
   strip: number,
   frameSum: number,
 ): number {
-  const before = Math.min(pcss < MAC_BYTES ? pcss : pcss + strip, here);
+  const before = Math.min(pcss < ETH_ADDRS_LEN ? pcss : pcss + strip, here);
   let sum = frameSum + (0xffff - sum16(u8, front, before));
-  if (pcss < MAC_BYTES && strip > 0) sum += 0xffff - sum16(u8, front + MAC_BYTES, TAG_LEN);
+  if (pcss < ETH_ADDRS_LEN && strip > 0) sum += 0xffff - sum16(u8, front + ETH_ADDRS_LEN, VLAN_TAG_LEN);
   return swap16(shifted(fold(sum), before));
 }
 

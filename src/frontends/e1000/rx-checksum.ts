@@ -16,7 +16,7 @@ import {
   ipv4HeaderLen,
   isIpv4Fragment,
 } from '../../wire/ipv4.js';
-import { IPV6_PAYLOAD_LEN, Ipv6Headers } from '../../wire/ipv6.js';
+import { IPV6_HDR_LEN, IPV6_PAYLOAD_LEN, Ipv6Headers } from '../../wire/ipv6.js';
 import { UDP_CHECKSUM } from '../../wire/udp.js';
 import { RXCSUM_IPOFLD, RXCSUM_TUOFLD } from './registers.js';
 
@@ -26,8 +26,6 @@ const RXD_STAT_TCPCS = 0x20;
 const RXD_STAT_IPCS = 0x40;
 const RXD_ERR_TCPE = 0x20;
 const RXD_ERR_IPE = 0x40;
-
-const IPV6_HDR_LEN = 40;
 
 export class ReceiveChecksum {
   /** status bits, with IXSM where nothing was verified */

@@ -12,6 +12,8 @@ import type { Mapping, WindowPool } from '../../memory/window.js';
 import { MAX_FRAME_LEN, type NetBackend } from '../../net-backends/net-backend.js';
 import { be16, le16, setBe16, setLe16 } from '../../wire/bytes.js';
 import { fold, storeL4Checksum, sum16 } from '../../wire/checksum.js';
+import { ETH_ADDRS_LEN, ETH_HDR_LEN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
+import { IPV6_HDR_LEN } from '../../wire/ipv6.js';
 import { Segmenter } from '../../wire/segmentation.js';
 import { TCP_CWR, TCP_FLAGS } from '../../wire/tcp.js';
 import {
@@ -36,10 +38,6 @@ export const MAX_PIECES = 1024;
 const SCRATCH_BYTES = 2 ** 20;
 /** the longest virtio-net header, in zeros, at the beginning of the scratch memory */
 const ZERO_HDR_BYTES = 64;
-const TAG_LEN = 4;
-const MAC_BYTES = 12;
-const ETH_HDR_LEN = 14;
-const IPV6_HDR_LEN = 40;
 const UDP_LEN_OFF = 4;
 
 /** sendFrame() when the backend is full: nothing was sent, offer it again. */
@@ -157,13 +155,13 @@ export class TxFrames {
     const toEnd = o.l4End === 0 || o.l4End === len - 1;
     const byHeader =
       l4 && toEnd && (this.offloads & OFFLOAD_CSUM) !== 0 && o.l4Off >= o.l4Start && o.l4Start >= ETH_HDR_LEN;
-    const tagLen = o.tpid >= 0 ? TAG_LEN : 0;
+    const tagLen = o.tpid >= 0 ? VLAN_TAG_LEN : 0;
     // how much of the frame must be ours, because it changes
-    let copyLen = tagLen > 0 ? MAC_BYTES : 0;
+    let copyLen = tagLen > 0 ? ETH_ADDRS_LEN : 0;
     if (ip) copyLen = Math.max(copyLen, o.ipOff + 2, o.ipEnd === 0 ? len : o.ipEnd + 1);
     if (l4 && !byHeader) copyLen = len;
     const { off } = this.#scratch;
-    const hdr = this.#reserve(ZERO_HDR_BYTES + copyLen + TAG_LEN);
+    const hdr = this.#reserve(ZERO_HDR_BYTES + copyLen + VLAN_TAG_LEN);
     const front = hdr + ZERO_HDR_BYTES + tagLen;
     this.#copyFront(iov, copyLen, off + front);
     if (ip) this.#insert(off + front, o.ipStart, o.ipOff, o.ipEnd === 0 ? len : o.ipEnd + 1, false);
@@ -221,7 +219,7 @@ export class TxFrames {
       this.#statistics.count(TSCTFC);
       return TAKEN;
     }
-    const tagLen = o.tpid >= 0 ? TAG_LEN : 0;
+    const tagLen = o.tpid >= 0 ? VLAN_TAG_LEN : 0;
     const gsoType = !c.isTcp
       ? VIRTIO_NET_HDR_GSO_UDP_L4
       : c.isIpv4
@@ -230,7 +228,7 @@ export class TxFrames {
     const needs = !c.isTcp ? OFFLOAD_USO : c.isIpv4 ? OFFLOAD_TSO4 : OFFLOAD_TSO6;
     const byHeader = (this.offloads & (needs | OFFLOAD_CSUM)) === (needs | OFFLOAD_CSUM);
     const copyLen = byHeader ? hdrLen : len;
-    const hdr = this.#reserve(ZERO_HDR_BYTES + copyLen + TAG_LEN);
+    const hdr = this.#reserve(ZERO_HDR_BYTES + copyLen + VLAN_TAG_LEN);
     const front = this.#scratch.off + hdr + ZERO_HDR_BYTES + tagLen;
     this.#copyFront(iov, copyLen, front);
     this.#bigHeaders(front, len, o, c);
@@ -328,9 +326,9 @@ export class TxFrames {
 
   /** Moves both addresses of the frame at `front` 4 bytes back, and puts the tag behind them. */
   #tag(front: number, o: TxOptions): void {
-    this.#u8.copyWithin(front - TAG_LEN, front, front + MAC_BYTES);
-    setBe16(this.#u8, front + MAC_BYTES - TAG_LEN, o.tpid);
-    setBe16(this.#u8, front + MAC_BYTES - TAG_LEN + 2, o.tci);
+    this.#u8.copyWithin(front - VLAN_TAG_LEN, front, front + ETH_ADDRS_LEN);
+    setBe16(this.#u8, front + ETH_ADDRS_LEN - VLAN_TAG_LEN, o.tpid);
+    setBe16(this.#u8, front + ETH_ADDRS_LEN - VLAN_TAG_LEN + 2, o.tci);
   }
 
   /** Little-endian, as VirtIO 1.2 §5.1.6 has it; num_buffers is not the sender's. */

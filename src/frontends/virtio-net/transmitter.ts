@@ -7,13 +7,13 @@ import { BURST_ENTRIES, Burst } from '../../memory/burst.js';
 import { Iovec, iovecSkip } from '../../memory/iovec.js';
 import type { WindowPool } from '../../memory/window.js';
 import { MAX_FRAME_LEN, type NetBackend } from '../../net-backends/net-backend.js';
+import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { C, FIRST_FAULT } from './counters.js';
 import { MAX_SEGMENTS } from './receiver.js';
 import { POP_MALFORMED, type Virtqueue } from './virtqueue.js';
 
 /** chains taken in one poll */
 const BUDGET = BURST_ENTRIES;
-const ETHER_HDR_LEN = 14;
 
 export class Transmitter {
   backend: NetBackend;
@@ -118,7 +118,7 @@ export class Transmitter {
   #sendOne(iov: Iovec): boolean {
     const { values, convert } = this;
     const len = iov.total - this.hdrLen;
-    if (len < ETHER_HDR_LEN) values[C.tx_drop_runt]!++;
+    if (len < ETH_HDR_LEN) values[C.tx_drop_runt]!++;
     else if (len > MAX_FRAME_LEN) values[C.tx_drop_too_long]!++;
     else {
       const sent = this.backend.send(convert === 0 ? iov : this.#behindHeader(iov, convert));

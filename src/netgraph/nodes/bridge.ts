@@ -7,6 +7,7 @@
  * Goes with its last hook, unless persistent.
  */
 import type { Mapping, Window } from '../../memory/window.js';
+import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
 import type { NgHook } from '../hook.js';
@@ -33,7 +34,6 @@ import {
 } from './bridge-messages.js';
 import { addressWords, BridgeTable } from './bridge-table.js';
 
-const ETHER_HDR_LEN = 14;
 const { at } = statsLayout;
 const EVICTED = NODE_COUNTERS;
 /** seconds an age or a staleness says at most: 16 bits */
@@ -263,7 +263,7 @@ class Bridge implements NgMethods {
   #route(burst: NgBurst, i: number, incoming: Link, now: number): number {
     const { stats } = incoming;
     const len = burst.len[i]!;
-    if (len < ETHER_HDR_LEN) {
+    if (len < ETH_HDR_LEN) {
       stats[at.recvRunts]!++;
       return DROP;
     }

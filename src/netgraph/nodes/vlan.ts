@@ -7,6 +7,7 @@
  * Without encapsulation (setencap 0) the tag is that of 802.1Q, as a card would insert it; with it the EtherType is
  * that of setencapproto.
  */
+import { ETH_ADDRS_LEN, ETH_HDR_LEN, ETHERTYPE_VLAN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { NG_HOOKSIZ, NGM_FLOW_COOKIE } from '../abi.js';
 import type { NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
@@ -43,11 +44,6 @@ const VLAN_ENCAP_FROM_FILTER = 1;
 const filterType = struct({ hook: hookbuf, vlan: uint16, vid: uint16, pcp: uint8, cfi: uint8 });
 const tableType = struct({ n: uint32, filter: array(filterType, lengthBefore) });
 
-const ETHER_HDR_LEN = 14;
-/** both addresses */
-const ADDRS_LEN = 12;
-const TAG_LEN = 4;
-const ETHERTYPE_VLAN = 0x8100;
 const VID_MASK = 0xfff;
 const NO_TAG = -1;
 
@@ -222,14 +218,14 @@ class Vlan implements NgMethods {
     const ports = this.#ports;
     for (let i = 0; i < burst.count; i++) {
       const len = burst.len[i]!;
-      if (len < ETHER_HDR_LEN) {
+      if (len < ETH_HDR_LEN) {
         this.#node.values[DROP_RUNT]!++;
         continue;
       }
       const { u8 } = windows[burst.win[i]!]!;
-      const t = burst.off[i]! + ADDRS_LEN;
+      const t = burst.off[i]! + ETH_ADDRS_LEN;
       const tagged = ((u8[t]! << 8) | u8[t + 1]!) === this.#encapProto;
-      if (tagged && len < ETHER_HDR_LEN + TAG_LEN) {
+      if (tagged && len < ETH_HDR_LEN + VLAN_TAG_LEN) {
         this.#node.values[DROP_RUNT]!++;
         continue;
       }
@@ -246,8 +242,8 @@ class Vlan implements NgMethods {
   }
 
   #untag(burst: NgBurst, i: number, out: NgBurst): void {
-    const len = burst.len[i]! - TAG_LEN;
-    const at = this.#copy(burst, i, len, ADDRS_LEN, ADDRS_LEN + TAG_LEN);
+    const len = burst.len[i]! - VLAN_TAG_LEN;
+    const at = this.#copy(burst, i, len, ETH_ADDRS_LEN, ETH_ADDRS_LEN + VLAN_TAG_LEN);
     if (at !== 0) out.push(this.#node.engine.buffers.window.index, at, len);
   }
 
@@ -256,14 +252,14 @@ class Vlan implements NgMethods {
     const { window } = this.#node.engine.buffers;
     const proto = (this.#encap & VLAN_ENCAP_FROM_FILTER) !== 0 ? this.#encapProto : ETHERTYPE_VLAN;
     for (let i = 0; i < burst.count; i++) {
-      if (burst.len[i]! < ETHER_HDR_LEN) {
+      if (burst.len[i]! < ETH_HDR_LEN) {
         this.#node.values[DROP_RUNT]!++;
         continue;
       }
-      const len = burst.len[i]! + TAG_LEN;
-      const at = this.#copy(burst, i, len, ADDRS_LEN + TAG_LEN, ADDRS_LEN);
+      const len = burst.len[i]! + VLAN_TAG_LEN;
+      const at = this.#copy(burst, i, len, ETH_ADDRS_LEN + VLAN_TAG_LEN, ETH_ADDRS_LEN);
       if (at === 0) continue;
-      const t = at + ADDRS_LEN;
+      const t = at + ETH_ADDRS_LEN;
       window.u8[t] = proto >>> 8;
       window.u8[t + 1] = proto & 255;
       window.u8[t + 2] = tag >>> 8;
@@ -282,7 +278,7 @@ class Vlan implements NgMethods {
       this.#node.values[NODE_DROP_NO_MEMORY]!++;
       return 0;
     }
-    buffers.copyIn(at, burst, i, 0, ADDRS_LEN);
+    buffers.copyIn(at, burst, i, 0, ETH_ADDRS_LEN);
     buffers.copyIn(at + to, burst, i, from, len - to);
     return at;
   }
