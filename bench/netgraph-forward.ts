@@ -3,7 +3,8 @@
  * and through chains of nodes, beside a VALE switch with the same users and frames.
  */
 import { fileURLToPath } from 'node:url';
-import { type Bench, type BenchOptions, type BenchResult, inTurn, resultOf } from './support/bench.js';
+import type { Bench, BenchOptions, BenchResult } from './support/bench.js';
+import { compareMpps } from './support/compare.js';
 import { measuringCpus, Worker } from './support/worker.js';
 
 const backendWorker = fileURLToPath(new URL('./support/backend-worker.js', import.meta.url));
@@ -19,32 +20,18 @@ const cases = [
   { type: 'tee', nodes: 16, bytes: 64 },
 ];
 
-async function* run({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchResult> {
+async function* run(options: BenchOptions): AsyncGenerator<BenchResult> {
   const cpu = measuringCpus().measured;
   const worker = (...args: (string | number)[]) =>
     new Worker({ command: process.execPath, args: [backendWorker, ...args.map(String)], cpu });
   for (const params of cases) {
-    progress(`${params.nodes} ${params.type}, ${params.bytes} bytes`);
+    options.progress(`${params.nodes} ${params.type}, ${params.bytes} bytes`);
     const ours = worker(params.type, params.bytes, params.nodes);
     const vale = worker('vale', params.bytes);
-    const measure = async (one: Worker) => (await one.ask<{ mpps: number }>(String(ms))).mpps;
-    try {
-      const values = await inTurn(
-        runs,
-        () => measure(ours),
-        () => measure(vale),
-      );
-      yield resultOf({
-        name: 'netgraph-forward',
-        params,
-        unit: 'Mpps',
-        ours: values.ours,
-        reference: { name: 'VALE', values: values.reference },
-      });
-    } finally {
-      await ours.close();
-      await vale.close();
-    }
+    yield await compareMpps(
+      { name: 'netgraph-forward', params, ours, reference: { name: 'VALE', worker: vale } },
+      options,
+    );
   }
 }
 
