@@ -9,14 +9,17 @@ import type { Fd } from './fd.js';
 import { E, errno, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
 import { removeStaleSocket } from './socket.js';
-import { bindSocket, openSocket, SOCK_DGRAM, SOCK_STREAM, type SocketOption, tryIntSockopt } from './sockopt.js';
+import {
+  bindSocket,
+  connectC,
+  listenC,
+  openSocket,
+  SOCK_DGRAM,
+  SOCK_STREAM,
+  type SocketOption,
+  tryIntSockopt,
+} from './sockopt.js';
 
-const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as (
-  fd: number,
-  addr: number,
-  length: number,
-) => number;
-const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
 const fchmodC = libc.func('int fchmod(int fd, uint32_t mode)') as (fd: number, mode: number) => number;
 type BatchCall = (fd: number, messages: number, count: number, flags: number, timeout?: number) => number;
 const recvmmsgC = libc.func(

@@ -8,6 +8,7 @@ import { NetbeError } from '../errors.js';
 import { type Fd, ownFd } from './fd.js';
 import { E, errno, errnoName, errnoText, libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
+import { SOCK_CLOEXEC, SOCK_NONBLOCK } from './sockopt.js';
 
 const socketC = libc.func('int socket(int domain, int type, int protocol)') as (
   d: number,
@@ -26,8 +27,6 @@ const recvC = libc.func('int64_t recv(int fd, uint64_t buf, size_t length, int f
 // linux/socket.h, linux/netlink.h, linux/rtnetlink.h
 export const AF_NETLINK = 16;
 const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const NETLINK_ROUTE = 0;
 const RTMGRP_LINK = 1;
 const NLM_F_REQUEST = 1;

@@ -2,26 +2,12 @@
 import { type Fd, ownFd } from './fd.js';
 import { E, errno, libc } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
-import { bindSocket } from './sockopt.js';
+import { accept4C, bindSocket, connectC, listenC, SOCK_CLOEXEC, SOCK_NONBLOCK } from './sockopt.js';
 
-const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as (
-  fd: number,
-  addr: number,
-  length: number,
-) => number;
-const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
 type NameCall = (fd: number, addr: number, length: number) => number;
 const getsocknameC = libc.func('int getsockname(int fd, uint64_t addr, uint64_t length)') as NameCall;
 const getpeernameC = libc.func('int getpeername(int fd, uint64_t addr, uint64_t length)') as NameCall;
-const accept4C = libc.func('int accept4(int fd, uint64_t addr, uint64_t length, int flags)') as (
-  fd: number,
-  addr: number,
-  length: number,
-  flags: number,
-) => number;
 
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 /** struct sockaddr_storage */
 const SOCKADDR_BYTES = 128;
 

@@ -11,6 +11,7 @@ import { Fd, ownFd } from './fd.js';
 import { E, errno, libc, sysError } from './libc.js';
 import { addressOf } from './mman.js';
 import { NativeBuffer } from './native-buffer.js';
+import { accept4C, connectC, listenC, SOCK_CLOEXEC, SOCK_NONBLOCK } from './sockopt.js';
 
 type AddressCall = (fd: number, addr: number, length: number) => number;
 type MessageCall = (fd: number, msghdr: number, flags: number) => number;
@@ -22,15 +23,7 @@ const socketpairC = libc.func('int socketpair(int domain, int type, int protocol
   fds: number,
 ) => number;
 const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as AddressCall;
-const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as AddressCall;
-const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
 const fchmodC = libc.func('int fchmod(int fd, uint32_t mode)') as (fd: number, mode: number) => number;
-const accept4C = libc.func('int accept4(int fd, uint64_t addr, uint64_t length, int flags)') as (
-  fd: number,
-  addr: number,
-  length: number,
-  flags: number,
-) => number;
 const getsockoptC = libc.func('int getsockopt(int fd, int level, int name, uint64_t value, uint64_t length)') as (
   fd: number,
   level: number,
@@ -45,8 +38,6 @@ const sendmsgC = libc.func('int64_t sendmsg(int fd, uint64_t msghdr, int flags)'
 const AF_UNIX = 1;
 const SOCK_STREAM = 1;
 const SOCK_DGRAM = 2;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_PEERCRED = 17;
 const SCM_RIGHTS = 1;

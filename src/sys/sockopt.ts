@@ -1,4 +1,7 @@
-/** socket(2), setsockopt(2) and getsockopt(2) with values that the caller has laid out in native memory. */
+/**
+ * socket(2), setsockopt(2) and getsockopt(2) with values that the caller has laid out in native memory, and the calls
+ * that sockets of every family share.
+ */
 import { type Fd, ownFd } from './fd.js';
 import { libc, sysError } from './libc.js';
 import { NativeBuffer } from './native-buffer.js';
@@ -28,12 +31,26 @@ const bindC = libc.func('int bind(int fd, uint64_t addr, uint32_t length)') as (
   length: number,
 ) => number;
 
+// with addresses that the caller has laid out in native memory; -1 and errno
+export const connectC = libc.func('int connect(int fd, uint64_t addr, uint32_t length)') as (
+  fd: number,
+  addr: number,
+  length: number,
+) => number;
+export const listenC = libc.func('int listen(int fd, int backlog)') as (fd: number, backlog: number) => number;
+export const accept4C = libc.func('int accept4(int fd, uint64_t addr, uint64_t length, int flags)') as (
+  fd: number,
+  addr: number,
+  length: number,
+  flags: number,
+) => number;
+
 // linux/net.h
 export const SOCK_STREAM = 1;
 export const SOCK_DGRAM = 2;
 export const SOCK_RAW = 3;
-const SOCK_NONBLOCK = 0o4000;
-const SOCK_CLOEXEC = 0o2000000;
+export const SOCK_NONBLOCK = 0o4000;
+export const SOCK_CLOEXEC = 0o2000000;
 
 /** A non-blocking socket. `what` is its name in the error. */
 export function openSocket(domain: number, type: number, protocol: number, what: string, remedy?: string): Fd {
