@@ -1,12 +1,16 @@
 /**
  * A guest's memory: regions of guest-physical addresses, each mapped in one or more windows.
  *
- * Every address that a guest or a hypervisor gives is translated here, and nowhere else, with its
+ * Every address that a guest or a hypervisor gives is translated by an AddressMap, and nowhere else, with its
  * whole length checked. Addresses are numbers: up to 2^53, beyond any guest.
+ *
+ * Most memory is shared, and what lies here is the guest's memory itself. Memory that a hypervisor does not share is
+ * reached by messages: it has a copy here, which only `remote` knows of, so that nobody takes it for the guest's memory.
  */
 import { NetbeError } from '../errors.js';
-import type { Iovec } from './iovec.js';
-import type { Mapping, WindowPool } from './window.js';
+import { AddressMap, type Piece } from './address-map.js';
+import { type DmaChannel, RemoteMemory } from './remote-memory.js';
+import type { WindowPool } from './window.js';
 
 /** One region as vhost-user describes it (VHOST_USER_SET_MEM_TABLE): lengths and addresses in bytes. */
 export interface RegionSpec {
@@ -23,44 +27,28 @@ export interface RegionSpec {
   readOnly?: boolean;
 }
 
-/** A piece of a region that lies in one window. */
-interface Piece {
-  readonly gpa: number;
-  readonly size: number;
-  readonly userAddr: number;
-  readonly mapping: Mapping;
-  readonly off: number;
-}
+/** What is known of a region that is not shared. */
+type RemoteSpec = Pick<RegionSpec, 'gpa' | 'size' | 'userAddr'>;
 
 interface Region {
-  readonly spec: RegionSpec;
+  readonly spec: RemoteSpec;
   readonly pieces: readonly Piece[];
+  readonly remote: boolean;
 }
 
-/** Where something contiguous lies; reused by the caller. */
-export interface Place {
-  win: number;
-  off: number;
-}
-
-export class GuestMemory {
+export class GuestMemory extends AddressMap {
   readonly #pool: WindowPool;
   #regions: Region[] = [];
-  // pieces, flattened for the data path: [start, end) in guest-physical addresses, where in which window
-  #starts = new Float64Array(0);
-  #ends = new Float64Array(0);
-  #wins = new Uint8Array(0);
-  #offs = new Float64Array(0);
-  /** piece of the last hit: most guests have one that matters */
-  #last = 0;
-  /** the largest piece: guest-physical [mainStart, mainEnd) begins at mainOff in window mainWin (-1: none) */
-  mainStart = 0;
-  mainEnd = 0;
-  mainOff = 0;
-  mainWin = -1;
+  #remote: RemoteMemory | undefined;
 
   constructor(pool: WindowPool) {
+    super();
     this.#pool = pool;
+  }
+
+  /** How to reach memory that is not shared, and the addresses of all memory; undefined: all of it is shared. */
+  get remote(): RemoteMemory | undefined {
+    return this.#remote;
   }
 
   get regionCount(): number {
@@ -91,8 +79,15 @@ export class GuestMemory {
    * Until then nobody may translate.
    */
   addRegionLater(spec: RegionSpec): void {
-    this.#check(spec);
-    this.#regions.push({ spec, pieces: this.#mapPieces(spec) });
+    this.#check(spec, spec.mmapOffset);
+    this.#regions.push({ spec, pieces: this.#mapPieces(spec), remote: false });
+  }
+
+  /** Likewise for a region that `channel` reaches: the same one for all of them. */
+  addRemoteRegionLater(spec: RemoteSpec, channel: DmaChannel): void {
+    this.#check(spec, 0);
+    this.#regions.push({ spec, pieces: this.#mapCopy(spec), remote: true });
+    this.#remote ??= new RemoteMemory(channel, this.#pool);
   }
 
   removeRegionLater(gpa: number, size: number, userAddr: number): boolean {
@@ -103,7 +98,10 @@ export class GuestMemory {
 
   /** Lets translations see the regions as they are. */
   settle(): void {
-    this.#flatten();
+    const shared = this.#regions.filter((r) => !r.remote).flatMap((r) => r.pieces);
+    this.setPieces(shared);
+    const copies = this.#regions.filter((r) => r.remote).flatMap((r) => r.pieces);
+    this.#remote?.map.setPieces([...shared, ...copies]);
   }
 
   #takeRegion(gpa: number, size: number, userAddr: number): Region | undefined {
@@ -117,33 +115,8 @@ export class GuestMemory {
   close(): void {
     const regions = this.#regions;
     this.#regions = [];
-    this.#flatten();
+    this.settle();
     for (const region of regions) for (const piece of region.pieces) piece.mapping.close();
-  }
-
-  /**
-   * Appends the pieces of [gpa, gpa + len) to `iov`. Data path.
-   * Returns 0, -EFAULT (14) when any byte of it is outside guest memory, or -EMSGSIZE (90) when `iov` is full.
-   */
-  translate(gpa: number, len: number, iov: Iovec): number {
-    let i = this.#last;
-    if (!(gpa >= (this.#starts[i] as number) && gpa + len <= (this.#ends[i] as number))) {
-      i = this.#find(gpa);
-      if (i < 0) return -14;
-      if (gpa + len > (this.#ends[i] as number)) return this.#translateAcross(i, gpa, len, iov);
-      this.#last = i;
-    }
-    const off = gpa - (this.#starts[i] as number) + (this.#offs[i] as number);
-    return iov.push(this.#wins[i] as number, off, len) ? 0 : -90;
-  }
-
-  /** Where [gpa, gpa + len) lies if it is contiguous in one window: rings and tables must be. */
-  locate(gpa: number, len: number, place: Place): boolean {
-    const i = this.#find(gpa);
-    if (i < 0 || gpa + len > (this.#ends[i] as number)) return false;
-    place.win = this.#wins[i] as number;
-    place.off = gpa - (this.#starts[i] as number) + (this.#offs[i] as number);
-    return true;
   }
 
   /** Guest-physical address of a hypervisor's user address, or -1. Control path. */
@@ -154,32 +127,7 @@ export class GuestMemory {
     return -1;
   }
 
-  #find(gpa: number): number {
-    const starts = this.#starts;
-    for (let i = 0; i < starts.length; i++)
-      if (gpa >= (starts[i] as number) && gpa < (this.#ends[i] as number)) return i;
-    return -1;
-  }
-
-  /** A buffer that crosses from one piece into the next: legal where the addresses are adjacent. */
-  #translateAcross(first: number, gpa: number, len: number, iov: Iovec): number {
-    let i = first;
-    let at = gpa;
-    let left = len;
-    for (;;) {
-      const n = Math.min(left, (this.#ends[i] as number) - at);
-      const off = at - (this.#starts[i] as number) + (this.#offs[i] as number);
-      if (!iov.push(this.#wins[i] as number, off, n)) return -90;
-      left -= n;
-      if (left === 0) return 0;
-      at += n;
-      i = this.#find(at);
-      if (i < 0) return -14;
-    }
-  }
-
-  #check(spec: RegionSpec): void {
-    const { gpa, size, userAddr, mmapOffset } = spec;
+  #check({ gpa, size, userAddr }: RemoteSpec, mmapOffset: number): void {
     const bad = (why: string): never => {
       const what = `region gpa 0x${gpa.toString(16)} size 0x${size.toString(16)}`;
       throw new NetbeError(`${what}: ${why}`, { code: 'EINVAL', subject: what });
@@ -216,7 +164,6 @@ export class GuestMemory {
         pieces.push({
           gpa: spec.gpa + start,
           size: length - skip,
-          userAddr: spec.userAddr + start,
           mapping,
           off: mapping.off + skip,
         });
@@ -229,17 +176,19 @@ export class GuestMemory {
     }
   }
 
-  #flatten(): void {
-    const pieces = this.#regions.flatMap((r) => r.pieces).sort((a, b) => b.size - a.size);
-    this.#starts = Float64Array.from(pieces, (p) => p.gpa);
-    this.#ends = Float64Array.from(pieces, (p) => p.gpa + p.size);
-    this.#wins = Uint8Array.from(pieces, (p) => p.mapping.window.index);
-    this.#offs = Float64Array.from(pieces, (p) => p.off);
-    this.#last = 0;
-    const main = pieces[0];
-    this.mainStart = main?.gpa ?? 0;
-    this.mainEnd = main === undefined ? 0 : main.gpa + main.size;
-    this.mainOff = main?.off ?? 0;
-    this.mainWin = main?.mapping.window.index ?? -1;
+  #mapCopy({ gpa, size }: RemoteSpec): Piece[] {
+    const pieces: Piece[] = [];
+    try {
+      for (let done = 0; done < size; ) {
+        const length = Math.min(this.#pool.maxPiece, size - done);
+        const mapping = this.#pool.mapAnonymous(length, `guest memory at 0x${gpa.toString(16)}`);
+        pieces.push({ gpa: gpa + done, size: length, mapping, off: mapping.off, remote: true });
+        done += length;
+      }
+      return pieces;
+    } catch (error) {
+      for (const piece of pieces) piece.mapping.close();
+      throw error;
+    }
   }
 }

@@ -5,7 +5,8 @@
  * The driver may write these registers at any time and with any value. So they are looked at anew for each burst,
  * and the ring is served only if it lies in guest memory, has a length, and head and tail are within it.
  */
-import type { GuestMemory, Place } from '../../memory/guest-memory.js';
+import type { Place } from '../../memory/address-map.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { WindowPool } from '../../memory/window.js';
 
 export const DESCRIPTOR_BYTES = 16;

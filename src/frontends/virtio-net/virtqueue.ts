@@ -9,8 +9,10 @@
  * reported by a negative code and may be returned to the driver; a ring that is broken (an available
  * index that jumps, a head beyond the table) is not served any further until the driver resets it.
  */
+
+import type { Place } from '../../memory/address-map.js';
 import type { Burst } from '../../memory/burst.js';
-import type { GuestMemory, Place } from '../../memory/guest-memory.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { Iovec } from '../../memory/iovec.js';
 import type { Window, WindowPool } from '../../memory/window.js';
 

@@ -13,7 +13,8 @@
  * descriptor is lost; a frame in one of them is, as on any network.
  */
 import { NetbeError } from '../../errors.js';
-import type { GuestMemory, Place } from '../../memory/guest-memory.js';
+import type { Place } from '../../memory/address-map.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import type { Fd } from '../../sys/fd.js';
 import {
