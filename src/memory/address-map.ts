@@ -13,6 +13,8 @@ export interface Piece {
   readonly off: number;
   /** what lies here is a copy, and the guest's memory is reached by messages */
   readonly remote?: boolean;
+  /** with `remote`: what is written to the copy stays there */
+  readonly readOnly?: boolean;
 }
 
 /** Where something contiguous lies; reused by the caller. */
@@ -28,6 +30,7 @@ export class AddressMap {
   #wins = new Uint8Array(0);
   #offs = new Float64Array(0);
   #remote = new Uint8Array(0);
+  #readOnly = new Uint8Array(0);
   /** piece of the last hit: most guests have one that matters */
   #last = 0;
   /** the largest piece: guest-physical [mainStart, mainEnd) begins at mainOff in window mainWin (-1: none) */
@@ -67,6 +70,12 @@ export class AddressMap {
     return i >= 0 && this.#remote[i] === 1;
   }
 
+  /** Whether that memory may only be read. */
+  isReadOnly(gpa: number): boolean {
+    const i = this.#find(gpa);
+    return i >= 0 && this.#readOnly[i] === 1;
+  }
+
   /**
    * The first run of [gpa, gpa + len) that lies in one piece: its length is returned, and `place` is where it is. 0: `gpa` lies nowhere.
    */
@@ -86,6 +95,7 @@ export class AddressMap {
     this.#wins = Uint8Array.from(pieces, (p) => p.mapping.window.index);
     this.#offs = Float64Array.from(pieces, (p) => p.off);
     this.#remote = Uint8Array.from(pieces, (p) => (p.remote === true ? 1 : 0));
+    this.#readOnly = Uint8Array.from(pieces, (p) => (p.readOnly === true ? 1 : 0));
     this.#last = 0;
     const main = pieces[0];
     this.mainStart = main?.gpa ?? 0;

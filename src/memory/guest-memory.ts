@@ -28,7 +28,7 @@ export interface RegionSpec {
 }
 
 /** What is known of a region that is not shared. */
-type RemoteSpec = Pick<RegionSpec, 'gpa' | 'size' | 'userAddr'>;
+type RemoteSpec = Pick<RegionSpec, 'gpa' | 'size' | 'userAddr' | 'readOnly'>;
 
 interface Region {
   readonly spec: RemoteSpec;
@@ -176,13 +176,13 @@ export class GuestMemory extends AddressMap {
     }
   }
 
-  #mapCopy({ gpa, size }: RemoteSpec): Piece[] {
+  #mapCopy({ gpa, size, readOnly = false }: RemoteSpec): Piece[] {
     const pieces: Piece[] = [];
     try {
       for (let done = 0; done < size; ) {
         const length = Math.min(this.#pool.maxPiece, size - done);
         const mapping = this.#pool.mapAnonymous(length, `guest memory at 0x${gpa.toString(16)}`);
-        pieces.push({ gpa: gpa + done, size: length, mapping, off: mapping.off, remote: true });
+        pieces.push({ gpa: gpa + done, size: length, mapping, off: mapping.off, remote: true, readOnly });
         done += length;
       }
       return pieces;

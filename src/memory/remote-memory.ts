@@ -80,9 +80,10 @@ export class RemoteMemory {
     return this.#each(gpa, into.length, add, copy);
   }
 
-  /** Adds to `batch` what brings [gpa, gpa + len), as it is now, from the copy to the guest. */
+  /** Adds to `batch` what brings [gpa, gpa + len), as it is now, from the copy to the guest. What is for a ROM stays here. */
   store(batch: DmaBatch, gpa: number, len: number): boolean {
     return this.#each(gpa, len, (at, length) => {
+      if (this.map.isReadOnly(at)) return;
       batch.transfers.push({ kind: 'write', gpa: at, bytes: this.#bytesAt(length).slice() });
       batch.bytes += length;
     });

@@ -168,6 +168,17 @@ test('a store takes the bytes as they are when it is added', () => {
   assert.equal(peek(0), 1);
 });
 
+test('what is for a region that may only be read stays in the copy', () => {
+  const rom = SIZE;
+  memory.addRemoteRegionLater({ gpa: rom, size: PAGE, userAddr: rom, readOnly: true }, channel);
+  memory.settle();
+  const batch = new DmaBatch();
+  assert.equal(remote.store(batch, rom, 16), true);
+  assert.equal(batch.empty, true);
+  assert.equal(remote.fetch(batch, rom, 16), true);
+  assert.equal(batch.bytes, 16);
+});
+
 test('what arrives for memory that is gone is dropped, and harms nobody', () => {
   const batch = new DmaBatch();
   remote.fetch(batch, LAST, PAGE);
