@@ -76,7 +76,7 @@ export const components: readonly Component[] = [
     roots: ['linux-image-amd64'],
     libraries: false,
     also: ['linux-image-*'],
-    keep: /^boot\/vmlinuz-|\/kernel\/(drivers\/(net\/([^/]+$|ethernet\/intel\/e1000)|virtio|ptp|pps)|net|lib)\b/,
+    keep: /^boot\/vmlinuz-|\/kernel\/(drivers\/(net\/([^/]+$|ethernet\/intel\/e1000)|virtio|ptp|pps|vfio|iommu)|net|lib|virt)\b/,
     archs: ['amd64'],
     byDefault: true,
   },

@@ -13,7 +13,7 @@ import { CpioArchive } from './cpio.js';
 import { unpackKernel } from './vmlinux.js';
 
 /** Raised when the code below makes something else of the same inputs */
-const buildVersion = '4';
+const buildVersion = '6';
 
 // this file runs from dist/scripts/setup; the init script is not compiled and stays where it is
 const initScript = fileURLToPath(new URL('../../../scripts/guest/init.sh', import.meta.url));
@@ -21,7 +21,7 @@ const initScript = fileURLToPath(new URL('../../../scripts/guest/init.sh', impor
 /** Modules loaded at boot, in this order, each after those it needs; what a kernel has built in has no file. */
 const bootModules = ['ipv6', 'virtio_pci', 'virtio_mmio', 'virtio_net', 'e1000'];
 /** Modules that a test may load: `load NAME` in the guest */
-const extraModules = ['pktgen', '8021q'];
+const extraModules = ['pktgen', '8021q', 'vfio_pci', 'vfio_iommu_type1'];
 
 /** Loads a module after those it needs; one that is there already is no matter. */
 const loadScript = `#!/bin/sh

@@ -19,6 +19,7 @@ export const VIRTIO_F_ANY_LAYOUT = 1n << 27n;
 export const VIRTIO_F_INDIRECT_DESC = 1n << 28n;
 export const VIRTIO_F_EVENT_IDX = 1n << 29n;
 export const VIRTIO_F_VERSION_1 = 1n << 32n;
+export const VIRTIO_F_ACCESS_PLATFORM = 1n << 33n;
 export const VIRTIO_NET_F_GUEST_USO4 = 1n << 54n;
 export const VIRTIO_NET_F_GUEST_USO6 = 1n << 55n;
 export const VIRTIO_NET_F_HOST_USO = 1n << 56n;
@@ -43,6 +44,7 @@ const names: readonly (readonly [bigint, string])[] = [
   [VIRTIO_F_INDIRECT_DESC, 'VIRTIO_F_INDIRECT_DESC'],
   [VIRTIO_F_EVENT_IDX, 'VIRTIO_F_EVENT_IDX'],
   [VIRTIO_F_VERSION_1, 'VIRTIO_F_VERSION_1'],
+  [VIRTIO_F_ACCESS_PLATFORM, 'VIRTIO_F_ACCESS_PLATFORM'],
   [VIRTIO_NET_F_GUEST_USO4, 'VIRTIO_NET_F_GUEST_USO4'],
   [VIRTIO_NET_F_GUEST_USO6, 'VIRTIO_NET_F_GUEST_USO6'],
   [VIRTIO_NET_F_HOST_USO, 'VIRTIO_NET_F_HOST_USO'],

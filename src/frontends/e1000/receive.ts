@@ -170,8 +170,9 @@ export class Receiver {
   }
 
   /**
-   * Translates the buffers for `need` bytes. Returns how many descriptors they are. A descriptor whose
-   * buffer cannot be written is returned to the driver with an error.
+   * Translates the buffers for `need` bytes, and no more of them: Linux's driver maps for its device the 1522 bytes that it expects,
+   * not RCTL.BSIZE, which an IOMMU takes at its word. Returns how many descriptors they are. A descriptor whose buffer cannot be
+   * written is returned to the driver with an error.
    */
   #gather(memory: GuestMemory, bufLen: number, need: number): number {
     const { ring } = this;
@@ -186,7 +187,8 @@ export class Receiver {
       while (got < want) {
         const w = ring.off32 + 4 * at;
         const gpa = ring.u32[w]! + ring.u32[w + 1]! * 4294967296;
-        if (gpa === 0 || memory.translate(gpa, bufLen, pieces) !== 0) break;
+        const len = Math.min(bufLen, need - got * bufLen);
+        if (gpa === 0 || memory.translate(gpa, len, pieces) !== 0) break;
         got++;
         if (++at === ring.size) at = 0;
       }
@@ -267,7 +269,7 @@ export class Receiver {
       check.look(u8, front, here, total, frameSum, rxcsum, verified);
       status = statusBits | check.status;
       errors = check.errors;
-      csum = packetChecksum(u8, front, here, rxcsum & R.RXCSUM_PCSS, strip, frameSum);
+      csum = this.#packetChecksum(rxcsum & R.RXCSUM_PCSS, strip, here, total, frameSum);
     }
     if (fcs > 0) {
       const crc = crc32(u8, front, here, CRC32_INIT);
@@ -303,6 +305,23 @@ export class Receiver {
     return true;
   }
 
+  /** §3.2.9: the sum from byte PCSS on, after stripping; as a big-endian number. */
+  #packetChecksum(pcss: number, strip: number, here: number, total: number, frameSum: number): number {
+    const { u8, front } = this.#buffers;
+    if (pcss < ETH_ADDRS_LEN) {
+      let sum = frameSum + (0xffff - sum16(u8, front, pcss));
+      if (strip > 0) sum += 0xffff - sum16(u8, front + ETH_ADDRS_LEN, VLAN_TAG_LEN);
+      return swap16(shifted(fold(sum), pcss));
+    }
+    // what is left may be nothing but zeros, which a difference of sums does not tell from 0xffff
+    const start = pcss + strip;
+    const first = Math.min(start, here);
+    const more = Math.max(start, here);
+    let sum = sum16(u8, front + first, here - first);
+    if (more < total) sum += shifted(this.#buffers.sum16(more - strip, total - more), more - start);
+    return swap16(fold(sum));
+  }
+
   /** Writes back the descriptors of a frame of `len` bytes (§3.2.3). */
   #return(len: number, bufLen: number, status: number, errors: number, csum: number, special: number): void {
     const before = this.ring.count;
@@ -332,21 +351,6 @@ function bufferLength(rctl: number): number {
   const step = (rctl >> R.RCTL_BSIZE_SHIFT) & 3;
   if ((rctl & R.RCTL_BSEX) === 0) return 2048 >> step;
   return step === 0 ? 2048 : 32768 >> step;
-}
-
-/** §3.2.9: the sum from byte PCSS on, after stripping; as a big-endian number. */
-function packetChecksum(
-  u8: Uint8Array,
-  front: number,
-  here: number,
-  pcss: number,
-  strip: number,
-  frameSum: number,
-): number {
-  const before = Math.min(pcss < ETH_ADDRS_LEN ? pcss : pcss + strip, here);
-  let sum = frameSum + (0xffff - sum16(u8, front, before));
-  if (pcss < ETH_ADDRS_LEN && strip > 0) sum += 0xffff - sum16(u8, front + ETH_ADDRS_LEN, VLAN_TAG_LEN);
-  return swap16(shifted(fold(sum), before));
 }
 
 function isBroadcast(u8: Uint8Array, at: number): boolean {

@@ -11,6 +11,7 @@ import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { BackendStatus, NetBackend } from '../../net-backends/net-backend.js';
+import { VIRTIO_F_ACCESS_PLATFORM } from '../../wire/virtio-features.js';
 import type { NicFrontend, NicStatus } from '../nic-frontend.js';
 import { MsixTable } from '../pci/msix-table.js';
 import type { AccessSize, PciFunction, PciInterrupts } from '../pci/pci-function.js';
@@ -183,8 +184,12 @@ export class VirtioPciFunction implements PciFunction {
 
   // ---- what registers do ----
 
+  /**
+   * §6.1: what a driver of a PCI function gives as addresses goes through the guest's IOMMU if it has one, which a driver that does not
+   * accept ACCESS_PLATFORM would go around. It is of no concern to the device inside.
+   */
   get offeredFeatures(): bigint {
-    return this.device.deviceFeatures;
+    return this.device.deviceFeatures | VIRTIO_F_ACCESS_PLATFORM;
   }
 
   /** §2.1, §3.1: the driver goes on by one bit; 0 resets. */
@@ -203,7 +208,7 @@ export class VirtioPciFunction implements PciFunction {
   /** False when the driver wants what was not offered. */
   acceptFeatures(): boolean {
     try {
-      this.device.setDriverFeatures(this.driverFeatures);
+      this.device.setDriverFeatures(this.driverFeatures & ~VIRTIO_F_ACCESS_PLATFORM);
       return true;
     } catch (error) {
       if (!(error instanceof NetbeError)) throw error;

@@ -84,18 +84,32 @@ export class DmaTable {
     this.#entries.set(gpa, { gpa, size, mapped });
   }
 
-  /** "The address and size … must match exactly a previous mapping." Throws ENOENT. */
+  /**
+   * "The address and size … must match exactly a previous mapping." QEMU does not keep to it when its guest's IOMMU is reset: then it
+   * unmaps ranges that all regions lie in. So a range may hold any number of whole regions. Throws ENOENT if it holds none, EINVAL if
+   * it holds a part of one.
+   */
   unmap(gpa: number, size: number): void {
-    const entry = this.#entries.get(gpa);
-    if (entry?.size !== size) fail('ENOENT', `${describe(gpa, size)}: no such region`);
+    const within: Entry[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.gpa >= gpa + size || gpa >= entry.gpa + entry.size) continue;
+      if (entry.gpa < gpa || entry.gpa + entry.size > gpa + size)
+        fail('EINVAL', `${describe(gpa, size)}: a part of the region ${describe(entry.gpa, entry.size)}`);
+      within.push(entry);
+    }
+    if (within.length === 0) fail('ENOENT', `${describe(gpa, size)}: no such region`);
+    for (const entry of within) this.#remove(entry);
+  }
+
+  #remove({ gpa, size, mapped }: Entry): void {
     this.#entries.delete(gpa);
-    if (!entry.mapped) return;
+    if (!mapped) return;
     this.memory.removeRegionLater(gpa, size, gpa);
     this.#dirty = true;
   }
 
   unmapAll(): void {
-    for (const { gpa, size } of [...this.#entries.values()]) this.unmap(gpa, size);
+    for (const entry of [...this.#entries.values()]) this.#remove(entry);
   }
 
   /** Brings translations up to date. True if anything has changed since the last time. */

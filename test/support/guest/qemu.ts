@@ -48,6 +48,8 @@ export interface QemuOptions {
   reboots?: boolean;
   /** "network": the boot ROM of the first NIC finds what to boot, whose parameters must be `bootParameters` */
   boot?: 'kernel' | 'network';
+  /** the machine, and devices that must be there before its NICs */
+  machine?: readonly string[];
   /** statically linked programs that the guest finds in /bin: name to file */
   programs?: Readonly<Record<string, string>>;
   /** further words of the guest kernel's command line */
@@ -64,6 +66,7 @@ export async function startQemu(options: QemuOptions = {}): Promise<Guest> {
 /** Starts QEMU without waiting for its guest. */
 export function spawnQemu(options: QemuOptions): Guest {
   const { name = 'qemu', program = 'qemu', netbeArgs, qmpPath, boot = 'kernel', extraArgs = [] } = options;
+  const { machine = ['-M', 'pc'] } = options;
   const { command, args, env } = qemuCommand(program);
   // QEMU does not heed a port that hangs up
   const [first, ...leading] = dyingWithParent(command, ...args);
@@ -75,7 +78,7 @@ export function spawnQemu(options: QemuOptions): Guest {
     env,
     args: [
       ...leading,
-      ...['-name', name, '-M', 'pc', '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-nographic'],
+      ...['-name', name, ...machine, '-accel', 'tcg', '-cpu', 'max,-la57', '-nodefaults', '-nographic'],
       ...(options.reboots ? [] : ['-no-reboot']),
       ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
       ...['-chardev', 'socket,id=port,fd=3', '-serial', 'chardev:port'],

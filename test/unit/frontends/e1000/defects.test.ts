@@ -240,7 +240,7 @@ describe('receive', () => {
   test('buffers outside guest memory are returned with an error, and the frame goes to the next ones', () => {
     const a = rig.e1000('a', { rxBuffers: 0 });
     const v = rig.virtio('v');
-    for (const gpa of [0, 2 ** 40, a.size - 100, 2 ** 63]) a.post(gpa);
+    for (const gpa of [0, 2 ** 40, a.size - 50, 2 ** 63]) a.post(gpa);
     a.post();
     a.write(R.RDT, a.rxTail);
     v.send(etherFrame(0xff, 1, 70));
@@ -255,5 +255,25 @@ describe('receive', () => {
       ],
     );
     assert.equal(rig.count('a', 'fault_rx_address'), 4);
+  });
+
+  test('of a buffer that ends outside guest memory only what a frame needs is asked for', () => {
+    const a = rig.e1000('a', { rxBuffers: 0 });
+    const v = rig.virtio('v');
+    const room = 64 + 4;
+    a.post(a.size - room);
+    a.post(a.size - room);
+    a.post();
+    a.write(R.RDT, a.rxTail);
+    v.send(etherFrame(0xff, 1, 64));
+    v.send(etherFrame(0xff, 1, 65));
+    assert.deepEqual(
+      a.receive(false).map((got) => [got.frame.length, got.errors]),
+      [
+        [64, 0],
+        [0, 0x80],
+        [65, 0],
+      ],
+    );
   });
 });

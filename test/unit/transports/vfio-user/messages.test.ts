@@ -189,6 +189,19 @@ test('memory that the client does not share is noted once, with what helps', (t)
   assert.equal(rig.warnings().filter((w) => /give QEMU a memory backend with share=on/.test(w)).length, 1);
 });
 
+test('DMA_UNMAP of a range takes all regions in it, as QEMU does when its guest’s IOMMU is reset, or none', (t) => {
+  const rig = new VfioRig(t);
+  const fd = rig.memory(MEMORY);
+  for (let i = 0; i < 4; i++) rig.vm.get(CMD.DMA_MAP, dmaMap(i * MEMORY, MEMORY), { fds: [fd] });
+  assert.equal(rig.vm.errno(CMD.DMA_UNMAP, dmaUnmap(MEMORY, 2 * MEMORY + 4096)), 22);
+  assert.equal(rig.fn.memory?.regionCount, 4);
+  rig.vm.get(CMD.DMA_UNMAP, dmaUnmap(MEMORY, 2 * MEMORY));
+  assert.equal(rig.fn.memory?.regionCount, 2);
+  assert.equal(rig.vm.errno(CMD.DMA_UNMAP, dmaUnmap(MEMORY, 2 * MEMORY)), 2);
+  rig.vm.get(CMD.DMA_UNMAP, dmaUnmap(0, 2 ** 47));
+  assert.equal(rig.fn.memory?.regionCount, 0);
+});
+
 test('DMA_UNMAP of everything needs neither address nor size', (t) => {
   const rig = new VfioRig(t);
   const fd = rig.memory(MEMORY);

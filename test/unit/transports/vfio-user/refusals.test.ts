@@ -160,8 +160,15 @@ const badRequests: readonly BadRequest[] = [
     rule: 'a part of a region',
     command: CMD.DMA_UNMAP,
     payload: dmaUnmap(0x8000000, 4096),
-    errno: E.ENOENT,
-    says: /no such region/,
+    errno: E.EINVAL,
+    says: /0x8000000 of 0x1000 bytes: a part of the region 0x8000000 of 0x100000 bytes/,
+  },
+  {
+    rule: 'a range that ends in a region',
+    command: CMD.DMA_UNMAP,
+    payload: dmaUnmap(0, 0x8001000),
+    errno: E.EINVAL,
+    says: /a part of the region 0x8000000 of 0x100000 bytes/,
   },
   {
     rule: 'unmapping everything at an address',
