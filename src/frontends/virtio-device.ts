@@ -42,8 +42,18 @@ export interface VirtioDevice {
   setQueueBase(index: number, availIdx: number): void;
   /** Begins to serve the ring. Throws if size, addresses or memory are missing or do not fit. */
   startQueue(index: number): void;
-  /** Stops; nothing of the ring or its buffers is touched afterwards. Returns the next available index. */
+  /**
+   * Stops; nothing of the ring or its buffers is touched afterwards, but for transfers that are outstanding. Returns the
+   * next available index.
+   */
   stopQueue(index: number): number;
+  /**
+   * Memory was mapped or unmapped: finds a started ring where it is now, and goes on. Throws if it is not there, and the
+   * queue is stopped.
+   */
+  relocateQueue(index: number): void;
+  /** The hypervisor has been asked to write memory that is not shared, and has not answered: it may happen at any time. */
+  readonly transfersOutstanding: boolean;
   /** vhost-user: a started ring that is not enabled drops transmitted frames and receives none. */
   enableQueue(index: number, enabled: boolean): void;
 

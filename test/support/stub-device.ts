@@ -96,6 +96,14 @@ export class StubDevice implements VirtioDevice {
     return q.base;
   }
 
+  relocateQueue(index: number): void {
+    this.events.push(`relocate ${index}`);
+  }
+
+  get transfersOutstanding(): boolean {
+    return false;
+  }
+
   enableQueue(index: number, enabled: boolean): void {
     this.queue(index).enabled = enabled;
   }

@@ -1,20 +1,21 @@
 /**
  * A guest in a few lines: memory in a memfd, a NIC's two virtqueues in it, and a driver that sends
- * and receives frames. It drives a VirtioNet directly, without a transport.
+ * and receives frames. It drives a VirtioNet directly, without a transport. Its memory is shared, or some of it is not.
  */
 import { RX_QUEUE, TX_QUEUE, VirtioNet } from '../../src/frontends/virtio-net/device.js';
-import { GuestMemory } from '../../src/memory/guest-memory.js';
+import type { GuestMemory } from '../../src/memory/guest-memory.js';
 import type { Window } from '../../src/memory/window.js';
 import { openBackend } from '../../src/net-backends/registry.js';
-import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_VERSION_1, VIRTIO_NET_F_MRG_RXBUF } from '../../src/wire/virtio-features.js';
 import type { TestRuntime } from './runtime.js';
+import type { TestDmaChannel } from './test-dma-channel.js';
+import { TestMemory, type TestMemoryOptions } from './test-memory.js';
 import { ringBytes, VirtqueueDriver } from './virtqueue-driver.js';
 
 /** user address of guest-physical 0, as a hypervisor would have it */
 export const USER_BASE = 0x7f0000000000;
 
-export interface TestGuestOptions {
+export interface TestGuestOptions extends Pick<TestMemoryOptions, 'unshared' | 'refuses'> {
   backend: string;
   name?: string;
   features?: bigint;
@@ -34,6 +35,7 @@ export class TestGuest {
   readonly rx: VirtqueueDriver;
   readonly tx: VirtqueueDriver;
   readonly hdrLen: number;
+  readonly ram: TestMemory;
   readonly memory: GuestMemory;
   readonly window: Window;
   /** offset of guest-physical 0 in the window */
@@ -64,22 +66,10 @@ export class TestGuest {
     this.#rxBufGpa = 4096 + 2 * rings;
     this.#txBufGpa = this.#rxBufGpa + queueSize * rxBufLen;
     const size = Math.ceil((this.#txBufGpa + queueSize * this.#txBufLen) / 4096) * 4096;
-    const fd = memfdCreate('test-guest', 0);
-    ftruncate(fd.number, size);
-    this.memory = new GuestMemory(runtime.windows);
-    this.memory.addRegion({
-      gpa: 0,
-      size,
-      userAddr: USER_BASE,
-      mmapOffset: 0,
-      fd: fd.number,
-      pageSize: 4096,
-    });
-    fd.close();
-    const place = { win: 0, off: 0 };
-    this.memory.locate(0, size, place);
-    this.window = runtime.windows.windows[place.win]!;
-    this.base = place.off;
+    this.ram = new TestMemory(runtime.windows, size, { ...options, userBase: USER_BASE });
+    this.memory = this.ram.memory;
+    this.window = this.ram.window;
+    this.base = this.ram.base;
     const eventIdx = (features & VIRTIO_F_EVENT_IDX) !== 0n;
     this.rx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096, eventIdx });
     this.tx = new VirtqueueDriver(this.window, this.base, { size: queueSize, gpa: 4096 + rings, eventIdx });
@@ -120,7 +110,7 @@ export class TestGuest {
   }
 
   bytes(gpa: number, len: number): Uint8Array {
-    return this.window.u8.subarray(this.base + gpa, this.base + gpa + len);
+    return this.ram.bytes(gpa, len);
   }
 
   /** Queues a frame in one buffer behind a header (zeros by default). Not published. */
@@ -136,8 +126,20 @@ export class TestGuest {
   send(...frames: Uint8Array[]): number {
     for (const frame of frames) this.queueFrame(frame);
     this.tx.publish();
+    if (this.ram.channel !== undefined) this.device.kick(TX_QUEUE);
     this.device.poll();
+    this.settle();
     return this.reclaimTx();
+  }
+
+  /** Reaches memory that is not shared. */
+  get channel(): TestDmaChannel {
+    return this.ram.channel!;
+  }
+
+  /** Until all has been done that was asked of memory that is not shared, and what came of it. */
+  settle(): void {
+    while ((this.ram.channel?.deliverAll() ?? 0) > 0) this.device.poll();
   }
 
   reclaimTx(): number {
@@ -148,6 +150,7 @@ export class TestGuest {
 
   /** Takes received frames (header and body), and posts their buffers again. */
   receive(repost = true): { header: Uint8Array; frame: Uint8Array }[] {
+    this.settle();
     const out: { header: Uint8Array; frame: Uint8Array }[] = [];
     for (;;) {
       const first = this.#takeChain(repost);
@@ -173,7 +176,7 @@ export class TestGuest {
 
   close(): void {
     this.device.close();
-    this.memory.close();
+    this.ram.close();
   }
 }
 

@@ -16,9 +16,10 @@ import type { NicFrontend, NicStatus } from '../nic-frontend.js';
 import type { VirtioDevice, VirtqueueAddresses } from '../virtio-device.js';
 import { C, counterNames, FIRST_FAULT } from './counters.js';
 import { announcement, checkMac, checkMtu } from './mac.js';
+import { Queue } from './queue.js';
 import { Receiver } from './receiver.js';
 import { Transmitter } from './transmitter.js';
-import { Virtqueue, virtqueueFaults } from './virtqueue.js';
+import { FAULT_DMA, VIRTQ_DESC_F_WRITE, virtqueueFaults } from './virtqueue.js';
 
 /** §5.1.2: with one pair of queues */
 export const RX_QUEUE = 0;
@@ -40,14 +41,6 @@ const OWN_FEATURES =
   F.VIRTIO_F_INDIRECT_DESC |
   F.VIRTIO_F_EVENT_IDX |
   F.VIRTIO_F_VERSION_1;
-
-interface QueueState {
-  readonly vq: Virtqueue;
-  size: number;
-  addresses: VirtqueueAddresses | undefined;
-  enabled: boolean;
-  notify: (() => void) | null;
-}
 
 export interface VirtioNetOptions {
   runtime: Runtime;
@@ -74,7 +67,7 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
   readonly #runtime: Runtime;
   readonly #mac: Uint8Array;
   #mtu: number | undefined;
-  readonly #queues: readonly [QueueState, QueueState];
+  readonly #queues: readonly [Queue, Queue];
   readonly #receiver: Receiver;
   readonly #transmitter: Transmitter;
   /** what the NIC is plugged into, without wrappers */
@@ -94,7 +87,7 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
     this.onBroken = options.onBroken;
     this.#mac = Uint8Array.from(mac);
     this.#mtu = mtu;
-    this.#queues = [newQueue(runtime), newQueue(runtime)];
+    this.#queues = [this.#newQueue(RX_QUEUE, VIRTQ_DESC_F_WRITE), this.#newQueue(TX_QUEUE, 0)];
     this.counters = runtime.counters.create(name, counterNames);
     try {
       this.#backend = options.openBackend(() => this.#receive());
@@ -164,31 +157,34 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
   }
 
   startQueue(index: number): void {
-    const { vq, size, addresses } = this.#queue(index);
-    const memory = this.#memory;
-    const refuse = (why: string): NetbeError =>
-      new NetbeError(`${this.name}: queue ${index} cannot start: ${why}`, { code: 'EINVAL', subject: this.name });
-    if (!memory) throw refuse('no guest memory was given');
-    if (!addresses) throw refuse('no ring addresses were given');
-    const gpa = (part: string, user: number): number => {
-      const at = memory.userToGpa(user);
-      if (at < 0) throw refuse(`${part} at user address 0x${user.toString(16)} is in no memory region`);
-      return at;
-    };
-    const desc = gpa('descriptor table', addresses.descUser);
-    const avail = gpa('available ring', addresses.availUser);
-    const used = gpa('used ring', addresses.usedUser);
-    const wrong = vq.start(memory, size, desc, avail, used);
-    if (wrong !== undefined) throw refuse(wrong);
+    const queue = this.#queue(index);
+    const wrong = this.#memory === undefined ? 'no guest memory was given' : queue.start(this.#memory);
+    if (wrong !== undefined) throw this.#cannotStart(index, wrong);
     this.#updateReadiness();
     this.#runtime.loop.activate(this);
   }
 
   stopQueue(index: number): number {
-    const { vq } = this.#queue(index);
-    vq.stop();
+    const queue = this.#queue(index);
+    queue.stop();
     this.#updateReadiness();
-    return vq.availIdx;
+    return queue.vq.availIdx;
+  }
+
+  relocateQueue(index: number): void {
+    const wrong = this.#queue(index).memoryChanged(this.#memory!);
+    this.#updateReadiness();
+    if (wrong !== undefined) throw this.#cannotStart(index, wrong);
+    this.#runtime.loop.activate(this);
+  }
+
+  #cannotStart(index: number, why: string): NetbeError {
+    return new NetbeError(`${this.name}: queue ${index} cannot start: ${why}`, { code: 'EINVAL', subject: this.name });
+  }
+
+  get transfersOutstanding(): boolean {
+    const remote = this.#memory?.remote;
+    return this.#queues.some((q) => q.remote.outstanding(remote));
   }
 
   enableQueue(index: number, enabled: boolean): void {
@@ -206,6 +202,11 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
   }
 
   kick(index: number): void {
+    const { remote } = this.#queue(index);
+    if (remote.running) {
+      remote.kick();
+      return;
+    }
     if (index === RX_QUEUE) this.#receiver.resume();
     this.#runtime.loop.activate(this);
   }
@@ -225,7 +226,7 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
 
   reset(): void {
     for (const q of this.#queues) {
-      q.vq.stop();
+      q.stop();
       q.vq.setBase(0);
       q.size = 0;
       q.addresses = undefined;
@@ -248,6 +249,7 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
     this.#backend.close();
     this.#receiver.close();
     this.#transmitter.close();
+    for (const { remote } of this.#queues) remote.close();
     this.#runtime.counters.release(this.name);
   }
 
@@ -292,7 +294,16 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
     };
   }
 
-  #queue(index: number): QueueState {
+  #newQueue(index: 0 | 1, direction: number): Queue {
+    const { windows, loop } = this.#runtime;
+    return new Queue(windows, direction, {
+      available: () => loop.activate(this),
+      interrupt: () => this.#notify(index),
+      broken: () => this.#reportBroken(index),
+    });
+  }
+
+  #queue(index: number): Queue {
     const q = this.#queues[index];
     if (!q)
       throw new NetbeError(`${this.name}: queue ${index} does not exist: there are ${this.queueCount}`, {
@@ -366,30 +377,32 @@ export class VirtioNet implements VirtioDevice, NicFrontend, Pollable {
     if (!this.#receiver.starved) this.#receiver.vq.suppressKicks();
   }
 
+  /** Used chains were published, and the driver wants an interrupt; of a ring that is not shared it has yet to get them. */
   #interrupt(index: 0 | 1): void {
+    const { remote } = this.#queues[index];
+    if (remote.running) remote.published();
+    else this.#notify(index);
+  }
+
+  #notify(index: 0 | 1): void {
     const { notify } = this.#queues[index];
     if (notify === null) return;
     this.counters.values[C.interrupts]!++;
     notify();
   }
 
-  /** The driver broke a ring: it is not touched again until it is set up anew. */
+  /** The driver broke a ring, or it cannot be reached: it is not touched again until it is set up anew. */
   #reportBroken(index: 0 | 1): void {
-    const { vq } = this.#queues[index];
+    const queue = this.#queues[index];
+    const { vq } = queue;
     // once: it stays broken until it is started again
     if (!vq.started) return;
     const fault = virtqueueFaults[vq.fault]!;
     this.counters.values[FIRST_FAULT + vq.fault]!++;
-    vq.stop();
+    queue.stop();
     this.#updateReadiness();
-    this.#runtime.log.warn(
-      { nic: this.name, queue: index, fault },
-      'the driver broke its ring: not served until reset',
-    );
+    const who = vq.fault === FAULT_DMA ? 'the hypervisor refused to transfer what is in' : 'the driver broke';
+    this.#runtime.log.warn({ nic: this.name, queue: index, fault }, `${who} its ring: not served until reset`);
     this.onBroken?.(index, fault);
   }
-}
-
-function newQueue(runtime: Runtime): QueueState {
-  return { vq: new Virtqueue(runtime.windows), size: 0, addresses: undefined, enabled: false, notify: null };
 }

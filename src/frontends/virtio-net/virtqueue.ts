@@ -8,11 +8,12 @@
  * Everything read from the ring is read once and checked before use. A chain that is malformed is
  * reported by a negative code and may be returned to the driver; a ring that is broken (an available
  * index that jumps, a head beyond the table) is not served any further until the driver resets it.
+ *
+ * A ring in memory that is not shared is served through one of our own that stands for it: remote-virtqueue.ts.
  */
 
-import type { Place } from '../../memory/address-map.js';
+import type { AddressMap, Place } from '../../memory/address-map.js';
 import type { Burst } from '../../memory/burst.js';
-import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { Iovec } from '../../memory/iovec.js';
 import type { Window, WindowPool } from '../../memory/window.js';
 
@@ -27,9 +28,10 @@ export const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
 /** §2.7.8: the device wants no notification (hint, without VIRTIO_F_EVENT_IDX) */
 export const VIRTQ_USED_F_NO_NOTIFY = 1;
 
-const DESC_BYTES = 16;
+/** §2.7.5: bytes of a descriptor */
+export const DESC_BYTES = 16;
 /** Longest sum of buffers of a chain that is looked at: no frame comes near */
-const MAX_CHAIN_BYTES = 2 ** 20;
+export const MAX_CHAIN_BYTES = 2 ** 20;
 
 /** What pop says instead of a chain's head. */
 export const POP_EMPTY = -1;
@@ -46,6 +48,8 @@ export const FAULT_DIRECTION = 5;
 export const FAULT_INDIRECT = 6;
 export const FAULT_SEGMENTS = 7;
 export const FAULT_BYTES = 8;
+/** not the driver's: the hypervisor refused to read or write memory that it does not share */
+export const FAULT_DMA = 9;
 
 /** Counter names of the faults. */
 export const virtqueueFaults = [
@@ -58,7 +62,25 @@ export const virtqueueFaults = [
   'fault_indirect',
   'fault_segments',
   'fault_bytes',
+  'fault_dma',
 ] as const;
+
+/** Where the three parts of a ring are, as guest-physical addresses. */
+export interface RingAddresses {
+  readonly desc: number;
+  readonly avail: number;
+  readonly used: number;
+}
+
+/** §2.7.6: bytes of an available ring */
+export function availBytes(size: number): number {
+  return 6 + 2 * size;
+}
+
+/** §2.7.8: bytes of a used ring */
+export function usedBytes(size: number): number {
+  return 6 + 8 * size;
+}
 
 const NO_U16: Uint16Array = new Uint16Array(0);
 const NO_U32: Uint32Array = new Uint32Array(0);
@@ -96,7 +118,10 @@ export class Virtqueue {
   #usedBase32 = 0;
   /** the window that all three parts are in, if they are in one: popBurst is for those */
   #window: Window | undefined;
-  #memory: GuestMemory | undefined;
+  /** where buffers and indirect tables lie */
+  #memory: AddressMap | undefined;
+  /** the ring is one of our own: what its driver wants is not known here */
+  #standIn = false;
   #windows: WindowPool;
   readonly #place: Place = { win: 0, off: 0 };
 
@@ -104,40 +129,44 @@ export class Virtqueue {
     this.#windows = windows;
   }
 
-  /**
-   * Maps the three parts and begins at `availIdx`. Returns what is wrong, for people, or undefined.
-   * `size` must be a power of two up to 32768 (§2.7); alignments are 16, 2 and 4 bytes.
-   */
-  start(memory: GuestMemory, size: number, desc: number, avail: number, used: number): string | undefined {
+  /** What is wrong with a ring at these addresses of `map`, for people, or undefined. §2.7: sizes and alignments. */
+  check(map: AddressMap, size: number, { desc, avail, used }: RingAddresses): string | undefined {
     if (size < 1 || size > 32768 || (size & (size - 1)) !== 0) return `queue size ${size} is no power of two to 32768`;
     const place = this.#place;
     const part = (name: string, gpa: number, bytes: number, align: number): string | undefined => {
       const at = `${name} at 0x${gpa.toString(16)}`;
       if (gpa % align !== 0) return `${at} is not aligned to ${align} bytes`;
-      if (!memory.locate(gpa, bytes, place)) return `${at} (${bytes} bytes) is outside guest memory`;
+      if (!map.locate(gpa, bytes, place)) return `${at} (${bytes} bytes) is outside guest memory`;
       return place.off % align === 0 ? undefined : `${at} is mapped at an odd offset`;
     };
-    let wrong = part('descriptor table', desc, DESC_BYTES * size, 16);
+    return (
+      part('descriptor table', desc, DESC_BYTES * size, 16) ??
+      part('available ring', avail, availBytes(size), 2) ??
+      part('used ring', used, usedBytes(size), 4)
+    );
+  }
+
+  /**
+   * Maps the three parts and begins at `availIdx`. Returns what is wrong, for people, or undefined. `buffers`: where what
+   * descriptors say is looked up, if that is not where the ring is.
+   */
+  start(map: AddressMap, size: number, ring: RingAddresses, buffers: AddressMap = map): string | undefined {
+    const wrong = this.check(map, size, ring);
     if (wrong !== undefined) return wrong;
-    const descWindow = this.#windows.windows[place.win]!;
-    const descBase32 = place.off / 4;
-    wrong = part('available ring', avail, 6 + 2 * size, 2);
-    if (wrong !== undefined) return wrong;
-    const availWindow = this.#windows.windows[place.win]!;
-    const availBase16 = place.off / 2;
-    wrong = part('used ring', used, 6 + 8 * size, 4);
-    if (wrong !== undefined) return wrong;
-    const usedWindow = this.#windows.windows[place.win]!;
-    this.#usedBase16 = place.off / 2;
-    this.#usedBase32 = place.off / 4;
+    const descWindow = this.#locate(map, ring.desc);
+    this.#desc32 = descWindow.u32;
+    this.#descBase32 = this.#place.off / 4;
+    const availWindow = this.#locate(map, ring.avail);
+    this.#avail16 = availWindow.u16;
+    this.#availBase16 = this.#place.off / 2;
+    const usedWindow = this.#locate(map, ring.used);
     this.#used16 = usedWindow.u16;
     this.#used32 = usedWindow.u32;
-    this.#avail16 = availWindow.u16;
-    this.#availBase16 = availBase16;
-    this.#desc32 = descWindow.u32;
-    this.#descBase32 = descBase32;
+    this.#usedBase16 = this.#place.off / 2;
+    this.#usedBase32 = this.#place.off / 4;
     this.#window = descWindow === availWindow && availWindow === usedWindow ? descWindow : undefined;
-    this.#memory = memory;
+    this.#memory = buffers;
+    this.#standIn = buffers !== map;
     this.size = size;
     this.#mask = size - 1;
     this.#availSeen = this.availIdx;
@@ -147,6 +176,12 @@ export class Virtqueue {
     this.broken = false;
     this.started = true;
     return undefined;
+  }
+
+  /** The window that `gpa` lies in; #place says where. */
+  #locate(map: AddressMap, gpa: number): Window {
+    map.locate(gpa, 1, this.#place);
+    return this.#windows.windows[this.#place.win]!;
   }
 
   /** Forgets the mappings and what was seen of the ring; nothing of it is touched afterwards. */
@@ -161,7 +196,7 @@ export class Virtqueue {
     this.#used32 = NO_U32;
   }
 
-  /** Next entry to take from the start on. The queue must be stopped. */
+  /** Next entry to take from now on; what was seen of the available ring is looked at anew. Nothing may be in flight. */
   setBase(availIdx: number): void {
     this.availIdx = availIdx & 0xffff;
     this.#availSeen = this.availIdx;
@@ -336,7 +371,7 @@ export class Virtqueue {
     this.#usedIdx = (this.#usedIdx + 1) & 0xffff;
   }
 
-  /** Makes the returned chains visible. True if the driver wants an interrupt for them (§2.7.7). */
+  /** Makes the returned chains visible. True if the driver wants an interrupt for them (§2.7.7), or if that is not known here. */
   publish(): boolean {
     const idx = this.#usedIdx;
     const base = this.#usedBase16;
@@ -347,6 +382,7 @@ export class Virtqueue {
     }
     // a full barrier: the elements before the index, the index before we read what the driver wants
     Atomics.store(this.#used16, base + 1, idx);
+    if (this.#standIn) return true;
     const avail = this.#avail16;
     if (!this.eventIdx) return (avail[this.#availBase16]! & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
     const event = avail[this.#availBase16 + 2 + this.size]!;

@@ -87,6 +87,7 @@ export class VirtioPciFunction implements PciFunction {
   #memory: GuestMemory | undefined;
   #interrupts: PciInterrupts | undefined;
   #isr = 0;
+  #statusBeforeReset = 0;
 
   constructor(runtime: Runtime, name: string, device: NetDevice) {
     this.name = name;
@@ -192,6 +193,14 @@ export class VirtioPciFunction implements PciFunction {
     return this.device.deviceFeatures | VIRTIO_F_ACCESS_PLATFORM;
   }
 
+  /**
+   * What the driver reads. A reset is over, and 0, when nothing that was asked for before can write its memory any more:
+   * a driver waits for that before it goes on (§4.1.4.3.2).
+   */
+  get statusRegister(): number {
+    return this.deviceStatus === 0 && this.device.transfersOutstanding ? this.#statusBeforeReset : this.deviceStatus;
+  }
+
   /** §2.1, §3.1: the driver goes on by one bit; 0 resets. */
   setStatus(value: number): void {
     if (value === 0) {
@@ -265,11 +274,15 @@ export class VirtioPciFunction implements PciFunction {
       device.startQueue(index);
       device.enableQueue(index, true);
     } catch (error) {
-      if (!(error instanceof NetbeError)) throw error;
-      queue.running = false;
-      this.#runtime.log.warn({ nic: this.name, queue: index }, `${error.message}; the driver has to reset the device`);
-      this.#needsReset();
+      this.#cannotRun(index, error);
     }
+  }
+
+  #cannotRun(index: number, error: unknown): void {
+    if (!(error instanceof NetbeError)) throw error;
+    (this.queues[index] as QueueRegisters).running = false;
+    this.#runtime.log.warn({ nic: this.name, queue: index }, `${error.message}; the driver has to reset the device`);
+    this.#needsReset();
   }
 
   #stop(index: number): void {
@@ -341,8 +354,11 @@ export class VirtioPciFunction implements PciFunction {
   memoryChanged(): void {
     for (const [index, queue] of this.queues.entries()) {
       if (!queue.running) continue;
-      this.#stop(index);
-      this.#start(index);
+      try {
+        this.device.relocateQueue(index);
+      } catch (error) {
+        this.#cannotRun(index, error);
+      }
     }
   }
 
@@ -365,6 +381,7 @@ export class VirtioPciFunction implements PciFunction {
       queue.base = 0;
       for (const half of [queue.desc, queue.driver, queue.device]) half.fill(0);
     }
+    if (this.deviceStatus !== 0) this.#statusBeforeReset = this.deviceStatus;
     this.deviceStatus = 0;
     this.driverFeatures = 0n;
     this.configVector = VIRTIO_MSI_NO_VECTOR;

@@ -65,7 +65,7 @@ export class LegacyRegisters {
       case QUEUE_SELECT:
         return fn.queueSelect;
       case DEVICE_STATUS:
-        return fn.deviceStatus;
+        return fn.statusRegister;
       case ISR_STATUS:
         return fn.takeIsr();
       case CONFIG_MSIX_VECTOR:

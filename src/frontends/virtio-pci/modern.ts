@@ -140,7 +140,7 @@ export class CommonRegisters {
     view.setUint32(DRIVER_FEATURE, featureWord(fn.driverFeatures, this.#driverFeatureSelect), true);
     view.setUint16(CONFIG_MSIX_VECTOR, fn.configVector, true);
     view.setUint16(NUM_QUEUES, fn.queues.length, true);
-    view.setUint8(DEVICE_STATUS, fn.deviceStatus);
+    view.setUint8(DEVICE_STATUS, fn.statusRegister);
     view.setUint8(CONFIG_GENERATION, fn.configGeneration);
     view.setUint16(QUEUE_SELECT, fn.queueSelect, true);
     // §4.1.4.3.1: a queue that is not there has size 0

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { afterEach, before, beforeEach, describe, test } from 'node:test';
 import { TX_QUEUE } from '../../../src/frontends/virtio-net/device.js';
 import {
   VIRTIO_F_EVENT_IDX,
@@ -12,6 +12,7 @@ import { etherFrame, TestGuest, type TestGuestOptions } from '../../support/test
 
 let runtime: TestRuntime;
 let guests: TestGuest[];
+let unshared: TestGuestOptions['unshared'];
 
 beforeEach(() => {
   runtime = testRuntime();
@@ -24,16 +25,31 @@ afterEach(() => {
 });
 
 function guest(options: Partial<TestGuestOptions> & { name: string }): TestGuest {
-  const g = new TestGuest(runtime, { backend: `vale0:${options.name}`, ...options });
+  const g = new TestGuest(runtime, { backend: `vale0:${options.name}`, unshared, ...options });
   guests.push(g);
+  g.settle();
   return g;
+}
+
+/** What holds wherever the guests' memory is. */
+function rules(title: string, tests: () => void): void {
+  for (const [memory, is] of [
+    ['shared memory', undefined],
+    ['memory that is not shared', 'all'],
+  ] as const)
+    describe(`${title} (${memory})`, () => {
+      before(() => {
+        unshared = is;
+      });
+      tests();
+    });
 }
 
 function count(subject: string, name: string): number {
   return runtime.count(subject, name);
 }
 
-describe('two guests on a VALE switch', () => {
+rules('two guests on a VALE switch', () => {
   test('a broadcast reaches the other guest whole, behind a zero header with num_buffers 1', () => {
     const a = guest({ name: 'a' });
     const b = guest({ name: 'b' });
@@ -141,7 +157,7 @@ describe('two guests on a VALE switch', () => {
   });
 });
 
-describe('link and readiness', () => {
+rules('link and readiness', () => {
   test('while the link is down frames are dropped both ways and counted', () => {
     const a = guest({ name: 'a' });
     const b = guest({ name: 'b' });
@@ -193,7 +209,7 @@ describe('link and readiness', () => {
   });
 });
 
-describe('set-up from the driver', () => {
+rules('set-up from the driver', () => {
   test('features that were not offered are refused by name', () => {
     const a = guest({ name: 'a' });
     assert.throws(() => a.device.setDriverFeatures(1n << 17n), { code: 'EINVAL', message: /bit 17/ });
@@ -232,7 +248,7 @@ describe('set-up from the driver', () => {
   });
 });
 
-describe('checksum offload', () => {
+rules('checksum offload', () => {
   /** a UDP frame of 14 + 20 + 8 + 4 bytes whose checksum field holds the pseudo header's sum */
   function partialUdp(): Uint8Array {
     const frame = etherFrame(0xff, 1, 46);

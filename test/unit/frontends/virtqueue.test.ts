@@ -1,17 +1,18 @@
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach, describe, test } from 'node:test';
+import { afterEach, before, beforeEach, describe, test } from 'node:test';
+import { RemoteVirtqueue } from '../../../src/frontends/virtio-net/remote-virtqueue.js';
 import {
   POP_BROKEN,
   POP_EMPTY,
   POP_MALFORMED,
+  type RingAddresses,
   Virtqueue,
   virtqueueFaults,
 } from '../../../src/frontends/virtio-net/virtqueue.js';
 import { Burst } from '../../../src/memory/burst.js';
-import { GuestMemory } from '../../../src/memory/guest-memory.js';
 import { Iovec } from '../../../src/memory/iovec.js';
 import { WindowPool } from '../../../src/memory/window.js';
-import { ftruncate, memfdCreate } from '../../../src/sys/memfd.js';
+import { TestMemory, type TestMemoryOptions } from '../../support/test-memory.js';
 import { VirtqueueDriver } from '../../support/virtqueue-driver.js';
 
 const SIZE = 8;
@@ -20,32 +21,79 @@ const NEXT = 1;
 const WRITE = 2;
 const INDIRECT = 4;
 
+let unshared: TestMemoryOptions['unshared'];
 let pool: WindowPool;
-let memory: GuestMemory;
+let ram: TestMemory;
 let driver: VirtqueueDriver;
 let vq: Virtqueue;
+let remote: RemoteVirtqueue;
+let interrupts: number;
 let iov: Iovec;
 
 beforeEach(() => {
   pool = new WindowPool();
-  memory = new GuestMemory(pool);
-  const fd = memfdCreate('virtqueue-test');
-  ftruncate(fd.number, MEMORY);
-  memory.addRegion({ gpa: 0, size: MEMORY, userAddr: 0x10000000, mmapOffset: 0, fd: fd.number, pageSize: 4096 });
-  fd.close();
-  const place = { win: 0, off: 0 };
-  memory.locate(0, MEMORY, place);
-  driver = new VirtqueueDriver(pool.windows[place.win]!, place.off, { size: SIZE, gpa: 0 });
+  ram = new TestMemory(pool, MEMORY, { unshared });
+  driver = newDriver(SIZE, 0);
   vq = new Virtqueue(pool);
   vq.indirect = true;
-  assert.equal(vq.start(memory, SIZE, driver.desc, driver.avail, driver.used), undefined);
+  interrupts = 0;
+  remote = new RemoteVirtqueue(vq, 0, pool, { available() {}, interrupt: () => interrupts++, broken() {} });
+  assert.equal(start(SIZE, driver), undefined);
   iov = new Iovec(64);
 });
-afterEach(() => memory.close());
+afterEach(() => {
+  remote.close();
+  ram.close();
+});
+
+/** What holds wherever the ring is. */
+function rules(title: string, tests: () => void): void {
+  for (const [memory, is] of [
+    ['shared memory', undefined],
+    ['memory that is not shared', 'all'],
+  ] as const)
+    describe(`${title} (${memory})`, () => {
+      before(() => {
+        unshared = is;
+      });
+      tests();
+    });
+}
+
+function newDriver(size: number, gpa: number, eventIdx = false): VirtqueueDriver {
+  return new VirtqueueDriver(ram.window, ram.base, { size, gpa, eventIdx });
+}
+
+function start(size: number, ring: RingAddresses): string | undefined {
+  const { memory } = ram;
+  return memory.remote === undefined ? vq.start(memory, size, ring) : remote.start(memory.remote, size, ring);
+}
+
+function stop(): void {
+  remote.stop();
+  vq.stop();
+}
+
+/** The driver makes available what it added. */
+function offer(): void {
+  driver.publish();
+  if (remote.running) remote.kick();
+  ram.channel?.deliverAll();
+}
+
+/** The device gives back what it used. True if the driver wants an interrupt. */
+function publish(): boolean {
+  const published = vq.publish();
+  if (!remote.running) return published;
+  const before = interrupts;
+  if (published) remote.published();
+  ram.channel?.deliverAll();
+  return interrupts > before;
+}
 
 function pop(): number {
   iov.clear();
-  driver.publish();
+  offer();
   return vq.popReadable(iov);
 }
 
@@ -60,7 +108,7 @@ function fault(): string {
 
 /** Both ways of taking chains must refuse the same: the kernel leaves to pop whatever is not plain. */
 function refused(expected: string): void {
-  driver.publish();
+  offer();
   const burst = new Burst(pool);
   assert.equal(vq.popBurst(burst, 8, false), 0);
   burst.close();
@@ -68,7 +116,7 @@ function refused(expected: string): void {
   assert.equal(fault(), expected);
 }
 
-describe('a chain', () => {
+rules('a chain', () => {
   test('of any shape is taken whole and in order', () => {
     const buffers = [100, 0, 7, 1500].map((len, i) => ({ gpa: 0x10000 + i * 0x1000, len }));
     const head = driver.add(buffers);
@@ -185,7 +233,7 @@ describe('a chain', () => {
   });
 });
 
-describe('a ring', () => {
+rules('a ring', () => {
   test('with a head beyond the table is broken, and served no further', () => {
     driver.offerRaw(SIZE);
     assert.equal(pop(), POP_BROKEN);
@@ -200,32 +248,30 @@ describe('a ring', () => {
   });
 
   test('of one descriptor works', () => {
-    const one = new VirtqueueDriver(pool.windows[0]!, 65536, { size: 1, gpa: 0x40000 });
-    const small = new Virtqueue(pool);
-    assert.equal(small.start(memory, 1, one.desc, one.avail, one.used), undefined);
+    stop();
+    driver = newDriver(1, 0x40000);
+    assert.equal(start(1, driver), undefined);
     for (let i = 0; i < 3; i++) {
-      const head = one.add([{ gpa: 0x1000, len: 60 }]);
-      one.publish();
-      iov.clear();
-      assert.equal(small.popReadable(iov), head);
-      small.pushUsed(head, 0);
-      small.publish();
-      assert.deepEqual(one.reclaim(), { head, len: 0 });
+      const head = driver.add([{ gpa: 0x1000, len: 60 }]);
+      assert.equal(pop(), head);
+      vq.pushUsed(head, 0);
+      publish();
+      assert.deepEqual(driver.reclaim(), { head, len: 0 });
     }
   });
 
   test('goes on where indexes wrap round, by single chains and by bursts', () => {
     const burst = new Burst(pool);
-    vq.stop();
+    stop();
     driver.availIdx = 65500;
     driver.usedIdx = 65500;
     driver.write16(driver.avail + 2, 65500);
     driver.write16(driver.used + 2, 65500);
-    vq.availIdx = 65500;
-    vq.start(memory, SIZE, driver.desc, driver.avail, driver.used);
+    vq.setBase(65500);
+    start(SIZE, driver);
     for (let n = 0; n < 200; n += 4) {
       const heads = [0, 1, 2, 3].map(() => driver.add([{ gpa: 0x1000, len: 60 }]));
-      driver.publish();
+      offer();
       if (n % 8 === 0) {
         assert.equal(vq.popBurst(burst, 64, false), 4);
         for (let i = 0; i < 4; i++) burst.setDone(i, 0);
@@ -236,7 +282,7 @@ describe('a ring', () => {
           assert.equal(vq.popReadable(iov), head);
           vq.pushUsed(head, 0);
         }
-      vq.publish();
+      publish();
       assert.deepEqual(
         heads.map(() => driver.reclaim()?.head),
         heads,
@@ -246,8 +292,8 @@ describe('a ring', () => {
   });
 
   test('that lies outside guest memory, is misaligned or of a wrong size does not start', () => {
-    const other = new Virtqueue(pool);
-    for (const [size, d, a, u] of [
+    stop();
+    for (const [size, desc, avail, used] of [
       [8, MEMORY - 100, 0, 0],
       [8, 8, 0, 0],
       [8, 0, 1, 0],
@@ -257,20 +303,20 @@ describe('a ring', () => {
       [6, 0, 0, 0],
       [0, 0, 0, 0],
     ] as const)
-      assert.equal(typeof other.start(memory, size, d, a, u), 'string', `${size} ${d} ${a} ${u}`);
-    assert.ok(!other.started);
+      assert.equal(typeof start(size, { desc, avail, used }), 'string', `${size} ${desc} ${avail} ${used}`);
+    assert.ok(!vq.started);
   });
 });
 
-describe('interrupts', () => {
+rules('interrupts', () => {
   function serve(n: number): boolean {
     for (let i = 0; i < n; i++) driver.add([{ gpa: 0x1000, len: 60 }]);
-    driver.publish();
+    offer();
     for (let i = 0; i < n; i++) {
       iov.clear();
       vq.pushUsed(vq.popReadable(iov), 0);
     }
-    const wanted = vq.publish();
+    const wanted = publish();
     while (driver.reclaim() !== undefined);
     return wanted;
   }
@@ -283,9 +329,8 @@ describe('interrupts', () => {
 
   test('with event index, are given when the index asked for is passed, once', () => {
     vq.eventIdx = true;
-    const event = new VirtqueueDriver(pool.windows[0]!, 65536, { size: SIZE, gpa: 0, eventIdx: true });
-    driver = event;
-    event.write16(event.avail + 4 + 2 * SIZE, 2);
+    driver = newDriver(SIZE, 0, true);
+    driver.write16(driver.avail + 4 + 2 * SIZE, 2);
     assert.equal(serve(1), false);
     assert.equal(serve(1), false);
     assert.equal(serve(1), true);
@@ -293,11 +338,15 @@ describe('interrupts', () => {
   });
 
   test('are not given when nothing was returned', () => {
-    assert.equal(vq.publish(), false);
+    assert.equal(publish(), false);
   });
 });
 
 describe('notifications', () => {
+  before(() => {
+    unshared = undefined;
+  });
+
   test('are switched off while polling and asked for again; what came in between is found', () => {
     vq.suppressKicks();
     driver.add([{ gpa: 0x1000, len: 60 }]);
