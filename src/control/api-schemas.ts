@@ -35,6 +35,7 @@ const device = object('State of the device model', {
 const memory = object("The guest's memory", {
   regions: integer('Regions that are mapped'),
   bytes: integer('Bytes in all'),
+  unshared: integer('Bytes that the hypervisor does not share, and that are reached by messages; ROMs are not counted'),
   sealed: flag('None of its files can be shrunk'),
 });
 

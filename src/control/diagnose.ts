@@ -50,7 +50,7 @@ function lastTrouble({ transport }: NicInfo): Finding[] {
 }
 
 function memory({ transport }: NicInfo): Finding[] {
-  const { regions, bytes, sealed } = transport.memory;
+  const { regions, bytes, unshared, sealed } = transport.memory;
   if (regions === 0)
     return [
       {
@@ -60,8 +60,17 @@ function memory({ transport }: NicInfo): Finding[] {
           'Give QEMU a memory-backend-memfd with share=on (netbe qemu-args prints one); else the guest is still starting.',
       },
     ];
-  const mib = Math.round(bytes / 1024 / 1024);
-  const text = `${mib} MiB of guest memory in ${regions} region${regions === 1 ? '' : 's'}`;
+  const mib = (n: number): number => Math.round(n / 1024 / 1024);
+  const text = `${mib(bytes)} MiB of guest memory in ${regions} region${regions === 1 ? '' : 's'}`;
+  // video memory is not shared even where all else is
+  if (unshared > bytes / 2)
+    return [
+      {
+        level: 'note',
+        text: `${text}, ${mib(unshared)} MiB of it not shared: they are reached by messages, which is slower`,
+        remedy: 'Give QEMU a memory-backend-memfd with share=on (netbe qemu-args prints one).',
+      },
+    ];
   if (sealed) return [{ level: 'ok', text: `${text}, which cannot be shrunk` }];
   return [
     {

@@ -69,7 +69,7 @@ export interface TransportInfo {
   /** process at the other end, where it is known */
   peerPid: number | null;
   protocolFeatures: string[];
-  memory: { regions: number; bytes: number; sealed: boolean };
+  memory: { regions: number; bytes: number; unshared: number; sealed: boolean };
   /** why the last connection ended or could not be made */
   lastError: string | null;
 }

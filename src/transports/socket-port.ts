@@ -57,8 +57,8 @@ export interface TransportStatus {
   peerPid?: number;
   /** negotiated with it, by name */
   protocolFeatures: string[];
-  /** bytes; sealed: nobody can take it away */
-  memory: { regions: number; bytes: number; sealed: boolean };
+  /** bytes, and how many of them are reached by messages; sealed: nobody can take it away */
+  memory: { regions: number; bytes: number; unshared: number; sealed: boolean };
   /** what went wrong last, in this connection or an earlier one */
   lastError?: string;
 }

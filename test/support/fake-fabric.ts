@@ -43,7 +43,7 @@ export class FakeFabric implements FabricControl {
         state: 'listening',
         peerPid: null,
         protocolFeatures: [],
-        memory: { regions: 0, bytes: 0, sealed: false },
+        memory: { regions: 0, bytes: 0, unshared: 0, sealed: false },
         lastError: null,
       },
     };

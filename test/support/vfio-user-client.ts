@@ -6,6 +6,7 @@
 import assert from 'node:assert/strict';
 import type { Fd } from '../../src/sys/fd.js';
 import { connectUnix, recvMsg, sendMsg } from '../../src/sys/socket.js';
+import type { ClientMemory } from './vfio-user-memory.js';
 import { type Step, stepUntil } from './vhost-user-client.js';
 
 export const CMD = {
@@ -53,6 +54,8 @@ export interface Reply {
   flags: number;
   errno: number;
   payload: Buffer;
+  /** all of it */
+  message: Buffer;
   fds: readonly Fd[];
 }
 
@@ -87,9 +90,13 @@ export function versionPayload(json: unknown = QEMU_CAPABILITIES, major = 0, min
 }
 
 export class VfioUserClient {
+  /** answers DMA requests of the server; without it they are messages like any other */
+  memory: ClientMemory | undefined;
   #id = 1;
   #received = Buffer.alloc(0);
   #fds: Fd[] = [];
+  /** that nobody has asked for yet */
+  readonly #inbox: Reply[] = [];
   #closed = false;
   readonly #buffer = new Uint8Array(new ArrayBuffer(1 << 18));
 
@@ -132,8 +139,8 @@ export class VfioUserClient {
     stepUntil(
       this.step,
       () => {
-        this.#read();
-        reply = this.#take();
+        this.serve();
+        reply = this.#inbox.shift();
         return reply !== undefined || this.#closed;
       },
       'a reply, or the end of the connection',
@@ -141,12 +148,39 @@ export class VfioUserClient {
     return reply;
   }
 
-  #read(): void {
+  /** Reads what has come, and answers DMA requests. */
+  serve(): void {
     if (this.#closed) return;
     const { length, fds } = recvMsg(this.socket.number, this.#buffer, 16);
     this.#fds.push(...fds);
     if (length > 0) this.#received = Buffer.concat([this.#received, this.#buffer.subarray(0, length)]);
     else if (length === 0 || length === -104) this.#closed = true;
+    for (let reply = this.#take(); reply !== undefined; reply = this.#take()) this.#sort(reply);
+  }
+
+  #sort(reply: Reply): void {
+    const { memory } = this;
+    if (memory === undefined || (reply.flags & 0xf) === F_REPLY) {
+      this.#inbox.push(reply);
+      return;
+    }
+    const answer = memory.take(reply.message);
+    if (answer === 'hang up') {
+      this.#closed = true;
+      this.close();
+    } else for (const message of answer) this.sendBytes(message);
+  }
+
+  /** Steps the server and answers its DMA requests until `done`. */
+  serveUntil(done: () => boolean, what: string): void {
+    stepUntil(
+      this.step,
+      () => {
+        this.serve();
+        return done();
+      },
+      what,
+    );
   }
 
   #take(): Reply | undefined {
@@ -156,6 +190,7 @@ export class VfioUserClient {
     if (data.length < size) return undefined;
     this.#received = data.subarray(size);
     return {
+      message: data.subarray(0, size),
       id: data.readUInt16LE(0),
       command: data.readUInt16LE(2),
       flags: data.readUInt32LE(8),

@@ -6,6 +6,11 @@ export const counterNames = [
   'requests',
   'refused',
   'interrupts',
+  'dma_reads',
+  'dma_writes',
+  'dma_read_bytes',
+  'dma_write_bytes',
+  'dma_refused',
 ] as const;
 
 type Name = (typeof counterNames)[number];

@@ -1,18 +1,20 @@
 /**
  * A PCI function as one client sees it: its regions, its interrupts, the client's memory. No socket
- * here: the session reads messages and sends what comes of them.
+ * here: the session reads messages and sends what comes of them, and gives what DMA requests are sent with.
  */
 import type { CounterSet } from '../../engine/counters.js';
 import type { Runtime } from '../../engine/runtime.js';
 import type { PciFunction } from '../../frontends/pci/pci-function.js';
+import { GuestMemory } from '../../memory/guest-memory.js';
 import { UNSEALED_NOTE } from '../memory-file.js';
 import { C } from './counters.js';
+import { DmaMessages, type DmaWriter } from './dma-channel.js';
 import { DmaTable } from './dma-table.js';
 import { IrqTable } from './irq-table.js';
 import { Regions } from './regions.js';
 
 const UNSHARED_NOTE =
-  'the guest has memory that the hypervisor does not share, which the device cannot reach: give QEMU a memory backend with share=on (netbe qemu-args prints one)';
+  'the guest has memory that the hypervisor does not share, which the device reaches by messages: that is slower than a memory backend with share=on (netbe qemu-args prints one)';
 
 export interface DeviceOptions {
   runtime: Runtime;
@@ -20,23 +22,30 @@ export interface DeviceOptions {
   counters: CounterSet;
   /** refuse guest memory that its owner could take away, and descriptors that it could make us wait for */
   strictMemory: boolean;
+  /** something went wrong, and the connection goes on */
+  warn: (message: string) => void;
   /** nothing went wrong, but somebody should know */
   note: (message: string) => void;
+  dmaWriter: DmaWriter;
 }
 
 export class Device {
   readonly dma: DmaTable;
+  /** for memory that the client does not share */
+  readonly dmaMessages: DmaMessages;
   readonly irqs: IrqTable;
   readonly regions: Regions;
   readonly #fn: PciFunction;
 
-  constructor({ runtime, fn, counters, strictMemory: strict, note }: DeviceOptions) {
+  constructor({ runtime, fn, counters, strictMemory: strict, warn, note, dmaWriter: writer }: DeviceOptions) {
     this.#fn = fn;
     const { config } = fn;
     const { values } = counters;
     const onUnsealed = () => note(UNSEALED_NOTE);
     const onUnshared = () => note(UNSHARED_NOTE);
-    this.dma = new DmaTable({ windows: runtime.windows, strict, onUnsealed, onUnshared });
+    const memory = new GuestMemory(runtime.windows);
+    this.dmaMessages = new DmaMessages({ writer, memory, counters, warn });
+    this.dma = new DmaTable({ memory, channel: this.dmaMessages, strict, onUnsealed, onUnshared });
     const onSignal = () => {
       values[C.interrupts]!++;
     };
@@ -49,21 +58,25 @@ export class Device {
       0,
     ]);
     this.regions = new Regions(fn, () => this.#configWritten());
-    fn.attach(this.dma.memory, this.irqs);
+    fn.attach(memory, this.irqs);
   }
 
   /** To be called before the function works, if the client may have changed its memory. */
   settle(): void {
-    if (this.dma.settle()) this.#fn.memoryChanged();
+    if (!this.dma.settle()) return;
+    this.dmaMessages.memoryChanged();
+    this.#fn.memoryChanged();
   }
 
   reset(): void {
     this.#fn.reset();
+    this.dmaMessages.reset();
     this.irqs.reset();
   }
 
   /** The client goes: nothing of it is touched afterwards. */
   close(): void {
+    this.dmaMessages.close();
     this.#fn.detach();
     this.irqs.close();
     this.dma.close();

@@ -2,15 +2,15 @@
  * The guest memory of one connection: regions that the client maps and unmaps (DMA_MAP, DMA_UNMAP).
  *
  * A region with a descriptor is mapped; one that the device may only read is mapped so that its writes
- * stay here. A region without a descriptor, as QEMU has them for ROMs, is known and not mapped: what the
- * device wants of it is a fault of the driver.
+ * stay here. A region without a descriptor, as QEMU has them for ROMs and for memory that is not shared, is
+ * reached by messages. One that may not be read is known, and what the device wants of it is a fault of the driver.
  *
  * A guest that starts maps and unmaps dozens of regions while its firmware shadows ROMs, and clients
  * pipeline these messages; translations are brought up to date once for all of them (settle).
  */
 import { NetbeError } from '../../errors.js';
-import { GuestMemory } from '../../memory/guest-memory.js';
-import type { WindowPool } from '../../memory/window.js';
+import type { GuestMemory } from '../../memory/guest-memory.js';
+import type { DmaChannel } from '../../memory/remote-memory.js';
 import type { Fd } from '../../sys/fd.js';
 import { checkFile, unsealedError } from '../memory-file.js';
 import { MAX_DMA_MAPS, VFIO_USER_F_DMA_REGION_READ, VFIO_USER_F_DMA_REGION_WRITE } from './messages.js';
@@ -26,7 +26,10 @@ export interface DmaRegion {
 }
 
 export interface DmaTableOptions {
-  windows: WindowPool;
+  /** of the connection, and nobody else's */
+  memory: GuestMemory;
+  /** reaches what is not shared */
+  channel: DmaChannel;
   /** refuse files that their owner can take away */
   strict: boolean;
   /** told once for each connection that has such a file */
@@ -38,7 +41,10 @@ export interface DmaTableOptions {
 interface Entry {
   readonly gpa: number;
   readonly size: number;
+  /** the device reaches it */
   readonly mapped: boolean;
+  /** by messages, and may write to it */
+  readonly unshared: boolean;
 }
 
 function fail(code: string, why: string): never {
@@ -55,12 +61,19 @@ export class DmaTable {
 
   constructor(options: DmaTableOptions) {
     this.#options = options;
-    this.memory = new GuestMemory(options.windows);
+    this.memory = options.memory;
   }
 
-  /** Regions that the client has mapped, those without a descriptor included. */
+  /** Regions that the client has mapped, those that are not reachable included. */
   get count(): number {
     return this.#entries.size;
+  }
+
+  /** Bytes of regions that are reached by messages; ROMs, which usually are, do not count. */
+  get unshared(): number {
+    let bytes = 0;
+    for (const entry of this.#entries.values()) if (entry.unshared) bytes += entry.size;
+    return bytes;
   }
 
   /** every mapped region is of a file that nobody can take away */
@@ -78,10 +91,14 @@ export class DmaTable {
     for (const other of this.#entries.values())
       if (gpa < other.gpa + other.size && other.gpa < gpa + size)
         fail('EEXIST', `${what}: overlaps the region ${describe(other.gpa, other.size)}`);
-    const mapped = fd !== undefined && (region.flags & VFIO_USER_F_DMA_REGION_READ) !== 0;
-    if (mapped) this.#map(region, fd, what);
-    else this.#noteUnshared(region);
-    this.#entries.set(gpa, { gpa, size, mapped });
+    const mapped = (region.flags & VFIO_USER_F_DMA_REGION_READ) !== 0;
+    if (mapped && fd !== undefined) this.#map(region, fd, what);
+    else if (mapped) this.#mapRemote(region);
+    const unshared = mapped && fd === undefined && !isReadOnly(region);
+    this.#entries.set(gpa, { gpa, size, mapped, unshared });
+    if (!unshared || this.#unshared) return;
+    this.#unshared = true;
+    this.#options.onUnshared();
   }
 
   /**
@@ -125,18 +142,17 @@ export class DmaTable {
     this.memory.close();
   }
 
-  /** RAM; ROMs without a descriptor are usual. */
-  #noteUnshared({ flags }: DmaRegion): void {
-    if ((flags & VFIO_USER_F_DMA_REGION_WRITE) === 0 || this.#unshared) return;
-    this.#unshared = true;
-    this.#options.onUnshared();
+  #mapRemote(region: DmaRegion): void {
+    const { gpa, size } = region;
+    const spec = { gpa, size, userAddr: gpa, readOnly: isReadOnly(region) };
+    this.memory.addRemoteRegionLater(spec, this.#options.channel);
+    this.#dirty = true;
   }
 
   #map(region: DmaRegion, fd: Fd, what: string): void {
-    const { gpa, size, offset, flags } = region;
+    const { gpa, size, offset } = region;
     const { pageSize, sealed } = checkFile(fd, offset + size, what);
     if (!sealed && this.#options.strict) throw unsealedError(what, pageSize);
-    const readOnly = (flags & VFIO_USER_F_DMA_REGION_WRITE) === 0;
     this.memory.addRegionLater({
       gpa,
       size,
@@ -145,13 +161,17 @@ export class DmaTable {
       mmapOffset: offset,
       fd: fd.number,
       pageSize,
-      readOnly,
+      readOnly: isReadOnly(region),
     });
     this.#dirty = true;
     if (sealed || this.#unsealed) return;
     this.#unsealed = true;
     this.#options.onUnsealed();
   }
+}
+
+function isReadOnly({ flags }: DmaRegion): boolean {
+  return (flags & VFIO_USER_F_DMA_REGION_WRITE) === 0;
 }
 
 function describe(gpa: number, size: number): string {

@@ -53,6 +53,7 @@ export class VfioUserTransport implements Transport {
       memory: {
         regions: session?.device.dma.count ?? 0,
         bytes: session?.device.dma.memory.byteLength ?? 0,
+        unshared: session?.device.dma.unshared ?? 0,
         sealed: session?.device.dma.sealed ?? true,
       },
     };

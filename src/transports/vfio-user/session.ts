@@ -15,13 +15,13 @@ import type { Runtime } from '../../engine/runtime.js';
 import { NetbeError } from '../../errors.js';
 import type { PciFunction } from '../../frontends/pci/pci-function.js';
 import type { Fd } from '../../sys/fd.js';
-import { E, errnoText } from '../../sys/libc.js';
+import { E } from '../../sys/libc.js';
 import { NativeBuffer } from '../../sys/native-buffer.js';
-import { sendMsg } from '../../sys/socket.js';
 import { type FrameFormat, FrameReader, protocolError } from '../frame-reader.js';
 import { type ConnectionEvents, faultText } from '../socket-port.js';
 import { C } from './counters.js';
 import { Device } from './device.js';
+import { MessageWriter } from './message-writer.js';
 import * as M from './messages.js';
 import { requestRules } from './requests.js';
 import { type Agreement, negotiate } from './version.js';
@@ -71,6 +71,7 @@ export class Session implements Pollable {
   readonly device: Device;
   readonly #options: SessionOptions;
   readonly #reader: FrameReader;
+  readonly #writer: MessageWriter;
   readonly #handle: MeventHandle;
   /** replies are made here, by the longest one that there is */
   readonly #out = new NativeBuffer(M.MAX_MESSAGE_BYTES).u8;
@@ -78,17 +79,29 @@ export class Session implements Pollable {
   /** the beginning of #out that a register access replies with, made once */
   readonly #short = Array.from({ length: ACCESS_DATA + 9 }, (_, n) => this.#out.subarray(0, n));
   #agreement: Agreement | undefined;
+  #serving = false;
   #closed = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     const { runtime, socket } = options;
     this.#reader = new FrameReader(socket.number, format);
-    this.device = new Device(options);
+    this.#handle = runtime.mevent.addDisabled(socket.number, EVF_READ, () => runtime.loop.activate(this));
+    this.#writer = new MessageWriter({
+      mevent: runtime.mevent,
+      socket: socket.number,
+      onDrained: () => this.device.dmaMessages.pump(),
+      onBroken: (fault) => this.close(fault),
+    });
     try {
-      this.#handle = runtime.mevent.addDisabled(socket.number, EVF_READ, () => runtime.loop.activate(this));
+      this.device = new Device({
+        ...options,
+        // the reply to the message in hand goes before what serving it asks of the guest's memory
+        dmaWriter: { isBusy: () => this.#serving || this.#writer.busy, send: (message) => this.#writer.send(message) },
+      });
     } catch (error) {
-      this.device.close();
+      this.#handle.delete();
+      this.#writer.close();
       throw error;
     }
     runtime.loop.add(this);
@@ -108,6 +121,7 @@ export class Session implements Pollable {
     runtime.loop.remove(this);
     this.#handle.delete();
     this.device.close();
+    this.#writer.close();
     this.#reader.close();
     socket.close();
     onClose(fault);
@@ -118,6 +132,7 @@ export class Session implements Pollable {
   poll(): number {
     let served = 0;
     try {
+      this.#writer.flush();
       while (served < MESSAGES_PER_POLL && !this.#closed) {
         const got = this.#reader.read();
         if (got === 'wait') break;
@@ -159,18 +174,24 @@ export class Session implements Pollable {
     const { view } = this.#reader;
     const command = view.getUint16(M.HEADER_COMMAND, true);
     const type = view.getUint32(M.HEADER_FLAGS, true) & M.VFIO_USER_F_TYPE_MASK;
+    this.#serving = true;
     if (type !== M.VFIO_USER_F_TYPE_COMMAND || this.#agreement === undefined) this.#begin(command, type);
     else if (command === M.VFIO_USER_REGION_READ) this.#access(command, false);
     else if (command === M.VFIO_USER_REGION_WRITE) this.#access(command, true);
     else if (command === M.VFIO_USER_REGION_WRITE_MULTI) this.#writeMulti();
     else this.#request(command);
+    this.#serving = false;
     this.#reader.release();
+    this.device.dmaMessages.pump();
   }
 
-  /** What is not a command of a client that has agreed on a version: VERSION itself, or a fault. */
+  /** What is not a command of a client that has agreed on a version: VERSION itself, a reply, or a fault. */
   #begin(command: number, type: number): void {
     const name = M.commandName(command);
-    if (type === M.VFIO_USER_F_TYPE_REPLY) throw protocolError(`${name}: a reply to a request that was not made`);
+    if (type === M.VFIO_USER_F_TYPE_REPLY) {
+      this.#dmaReply(name);
+      return;
+    }
     if (type !== M.VFIO_USER_F_TYPE_COMMAND) throw protocolError(`${name}: message type ${type} does not exist`);
     if (command !== M.VFIO_USER_VERSION) throw protocolError(`${name}: the first message is VERSION`);
     this.#count(C.requests);
@@ -182,6 +203,14 @@ export class Session implements Pollable {
       throw protocolError(`VERSION: ${faultText(error)}`);
     }
     this.#reply(this.#agreement.reply);
+    this.device.dmaMessages.open(this.#agreement.client.maxDataXferSize);
+  }
+
+  /** DMA requests are all that the client has anything to reply to. */
+  #dmaReply(name: string): void {
+    if (this.#reader.fdCount > 0) throw protocolError(`${name}: descriptors came with a reply`);
+    const { bytes, length } = this.#reader;
+    this.device.dmaMessages.reply(bytes.subarray(0, length));
   }
 
   #request(command: number): void {
@@ -305,7 +334,7 @@ export class Session implements Pollable {
 
   /** Sends the first `length` bytes of #out, with the header of a reply to the message in hand. */
   #sendReply(length: number): void {
-    if (this.#noReply || this.#closed) return;
+    if (this.#noReply) return;
     this.#outView.setUint32(M.HEADER_FLAGS, M.VFIO_USER_F_TYPE_REPLY, true);
     this.#outView.setUint32(M.HEADER_ERRNO, 0, true);
     this.#send(length);
@@ -318,15 +347,10 @@ export class Session implements Pollable {
   }
 
   #send(length: number): void {
+    if (this.#closed) return;
     // message ID and command are the request's
     this.#outView.setUint32(0, this.#reader.view.getUint32(0, true), true);
     this.#outView.setUint32(M.HEADER_SIZE, length, true);
-    const bytes = this.#short[length] ?? this.#out.subarray(0, length);
-    const n = sendMsg(this.#options.socket.number, bytes);
-    if (n === length) return;
-    const name = nameOf(this.#reader.view, M.HEADER_BYTES);
-    if (n === -E.EPIPE || n === -E.ECONNRESET) this.close();
-    else if (n === -E.EAGAIN || n >= 0) this.close(`${name}: the client does not read its replies`);
-    else this.close(`${name}: sendmsg: ${errnoText(-n)}`);
+    this.#writer.send(this.#short[length] ?? this.#out.subarray(0, length));
   }
 }

@@ -50,6 +50,7 @@ export class VhostUserTransport implements Transport {
       memory: {
         regions: backend?.memory.regionCount ?? 0,
         bytes: backend?.memory.byteLength ?? 0,
+        unshared: 0,
         sealed: backend?.table.sealed ?? true,
       },
     };

@@ -21,7 +21,7 @@ async function running(): Promise<NicInfo> {
     state: 'connected',
     peerPid: 7,
     protocolFeatures: ['CONFIG'],
-    memory: { regions: 1, bytes: 256 * 1024 * 1024, sealed: true },
+    memory: { regions: 1, bytes: 256 * 1024 * 1024, unshared: 0, sealed: true },
     lastError: null,
   };
   return nic;
@@ -100,6 +100,18 @@ test('tells the last trouble while all is well, too', async () => {
   assert.deepEqual(
     notes.map((f) => f.text),
     ['last trouble with a hypervisor: a wrong message'],
+  );
+});
+
+test('notes memory that is reached by messages, unless it is a small part', async () => {
+  const nic = await running();
+  const note = () => diagnose(nic, counters, switches).find((f) => f.level === 'note')?.text;
+  Object.assign(nic.transport.memory, { regions: 4, unshared: 16 * 1024 * 1024 });
+  assert.equal(note(), undefined);
+  nic.transport.memory.unshared = 255 * 1024 * 1024;
+  assert.equal(
+    note(),
+    '256 MiB of guest memory in 4 regions, 255 MiB of it not shared: they are reached by messages, which is slower',
   );
 });
 

@@ -144,5 +144,7 @@ test('show tells what was agreed on and what is mapped', (t) => {
   assert.equal(state, 'connected');
   assert.equal(peerPid, process.pid);
   assert.ok(protocolFeatures.includes('write_multiple'));
-  assert.deepEqual(memory, { regions: 2, bytes: MEMORY, sealed: true });
+  assert.deepEqual(memory, { regions: 2, bytes: MEMORY + 0x40000, unshared: 0, sealed: true });
+  rig.vm.get(CMD.DMA_MAP, dmaMap(0x10000000, 0x4000));
+  assert.equal(rig.port.transport.status().memory.unshared, 0x4000);
 });

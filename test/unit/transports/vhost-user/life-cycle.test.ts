@@ -237,5 +237,5 @@ test('many guests one after the other leave no descriptor, no window range, no a
     guest.close();
     stepUntil(fabric.step, () => port.transport.status().state === 'listening', 'the connection ends');
   }
-  assert.deepEqual(port.transport.status().memory, { regions: 0, bytes: 0, sealed: true });
+  assert.deepEqual(port.transport.status().memory, { regions: 0, bytes: 0, unshared: 0, sealed: true });
 });

@@ -81,7 +81,7 @@ test('SET_MEM_TABLE maps the regions, and seals their file against shrinking', (
   assert.equal(rig.device.memory?.byteLength, MEMORY);
   assert.equal(getSeals(fd.number), F_SEAL_SHRINK);
   assert.throws(() => ftruncate(fd.number, 4096), { code: 'EPERM' });
-  assert.deepEqual(rig.port.transport.status().memory, { regions: 1, bytes: MEMORY, sealed: true });
+  assert.deepEqual(rig.port.transport.status().memory, { regions: 1, bytes: MEMORY, unshared: 0, sealed: true });
 });
 
 test('SET_MEM_TABLE may have room for more regions than it tells, and a large mmap offset', (t) => {
