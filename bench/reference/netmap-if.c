@@ -23,8 +23,9 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
 
 #define RING 1024
 #define CHUNK 2048
@@ -46,25 +47,11 @@ struct ring {
 static int ifindex;
 static uint8_t frame[LEN] = {2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x88, 0xb5}, out[4096];
 
-static void die(const char *what)
+/* what a system call returned, unless it failed */
+static int need(int result, const char *what)
 {
-	perror(what);
-	exit(1);
-}
-
-static int check(int result, const char *what)
-{
-	if (result < 0)
-		die(what);
+	check(result >= 0, what);
 	return result;
-}
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
 }
 
 static uint32_t load_acquire(const uint32_t *p)
@@ -104,25 +91,25 @@ static void attach(int native)
 	a.map_type = BPF_MAP_TYPE_XSKMAP;
 	a.key_size = a.value_size = 4;
 	a.max_entries = 1;
-	x.map = check(bpf(BPF_MAP_CREATE, &a), "map");
+	x.map = need(bpf(BPF_MAP_CREATE, &a), "map");
 	memset(&a, 0, sizeof(a));
 	a.map_fd = (uint32_t)x.map;
 	a.key = (uint64_t)(uintptr_t)&key;
 	a.value = (uint64_t)(uintptr_t)&x.fd;
-	check(bpf(BPF_MAP_UPDATE_ELEM, &a), "map update");
+	need(bpf(BPF_MAP_UPDATE_ELEM, &a), "map update");
 	insns[1].imm = x.map;
 	memset(&a, 0, sizeof(a));
 	a.prog_type = BPF_PROG_TYPE_XDP;
 	a.insn_cnt = 6;
 	a.insns = (uint64_t)(uintptr_t)insns;
 	a.license = (uint64_t)(uintptr_t)"Dual BSD/GPL";
-	x.prog = check(bpf(BPF_PROG_LOAD, &a), "program");
+	x.prog = need(bpf(BPF_PROG_LOAD, &a), "program");
 	memset(&a, 0, sizeof(a));
 	a.link_create.prog_fd = (uint32_t)x.prog;
 	a.link_create.target_ifindex = (uint32_t)ifindex;
 	a.link_create.attach_type = BPF_XDP;
 	a.link_create.flags = native ? 4 : 2;
-	x.link = check(bpf(BPF_LINK_CREATE, &a), "link");
+	x.link = need(bpf(BPF_LINK_CREATE, &a), "link");
 }
 
 static struct ring map_ring(int i, uint32_t size, uint64_t pgoff, const struct xdp_ring_offset *o, size_t entry)
@@ -132,8 +119,7 @@ static struct ring map_ring(int i, uint32_t size, uint64_t pgoff, const struct x
 
 	x.lens[i] = o->desc + size * entry;
 	p = mmap(NULL, x.lens[i], PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, x.fd, (off_t)pgoff);
-	if (p == MAP_FAILED)
-		die("mmap ring");
+	check(p != MAP_FAILED, "mmap ring");
 	x.maps[i] = p;
 	r.producer = (uint32_t *)(p + o->producer);
 	r.consumer = (uint32_t *)(p + o->consumer);
@@ -154,23 +140,22 @@ static void xdp_open(int native)
 
 	x.umem = mmap(NULL, reg.len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	reg.addr = (uint64_t)(uintptr_t)x.umem;
-	x.fd = check(socket(AF_XDP, SOCK_RAW, 0), "AF_XDP");
-	check(setsockopt(x.fd, SOL_XDP, XDP_UMEM_REG, &reg, 24), "XDP_UMEM_REG");
-	check(setsockopt(x.fd, SOL_XDP, XDP_UMEM_FILL_RING, &two, 4), "fill ring");
-	check(setsockopt(x.fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &one, 4), "completion ring");
-	check(setsockopt(x.fd, SOL_XDP, XDP_RX_RING, &one, 4), "rx ring");
-	check(setsockopt(x.fd, SOL_XDP, XDP_TX_RING, &one, 4), "tx ring");
+	x.fd = need(socket(AF_XDP, SOCK_RAW, 0), "AF_XDP");
+	need(setsockopt(x.fd, SOL_XDP, XDP_UMEM_REG, &reg, 24), "XDP_UMEM_REG");
+	need(setsockopt(x.fd, SOL_XDP, XDP_UMEM_FILL_RING, &two, 4), "fill ring");
+	need(setsockopt(x.fd, SOL_XDP, XDP_UMEM_COMPLETION_RING, &one, 4), "completion ring");
+	need(setsockopt(x.fd, SOL_XDP, XDP_RX_RING, &one, 4), "rx ring");
+	need(setsockopt(x.fd, SOL_XDP, XDP_TX_RING, &one, 4), "tx ring");
 	setsockopt(x.fd, SOL_XDP, 9, &one, 4); /* XDP_MAX_TX_SKB_BUDGET */
 	setsockopt(x.fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, 4);
-	check(getsockopt(x.fd, SOL_XDP, XDP_MMAP_OFFSETS, &o, &len), "offsets");
+	need(getsockopt(x.fd, SOL_XDP, XDP_MMAP_OFFSETS, &o, &len), "offsets");
 	x.fill = map_ring(0, 2 * RING, XDP_UMEM_PGOFF_FILL_RING, &o.fr, 8);
 	x.comp = map_ring(1, RING, XDP_UMEM_PGOFF_COMPLETION_RING, &o.cr, 8);
 	x.rx = map_ring(2, RING, XDP_PGOFF_RX_RING, &o.rx, 16);
 	x.tx = map_ring(3, RING, XDP_PGOFF_TX_RING, &o.tx, 16);
 	/* a queue that was just left is free only a little later */
 	for (int tries = 0; bind(x.fd, (struct sockaddr *)&addr, sizeof(addr)) != 0; tries++) {
-		if (errno != EBUSY || tries == 200)
-			die("bind");
+		check(errno == EBUSY && tries < 200, "bind");
 		usleep(2000);
 	}
 	for (uint32_t i = 0; i < 2 * RING; i++)
@@ -253,17 +238,16 @@ static void packet_open(void)
 	int version = TPACKET_V3, one = 1, sndbuf = 16 << 20;
 
 	memset(&p, 0, sizeof(p));
-	p.fd = check(socket(AF_PACKET, SOCK_RAW, 0), "AF_PACKET");
-	check(setsockopt(p.fd, SOL_PACKET, PACKET_VERSION, &version, 4), "PACKET_VERSION");
+	p.fd = need(socket(AF_PACKET, SOCK_RAW, 0), "AF_PACKET");
+	need(setsockopt(p.fd, SOL_PACKET, PACKET_VERSION, &version, 4), "PACKET_VERSION");
 	setsockopt(p.fd, SOL_PACKET, PACKET_QDISC_BYPASS, &one, 4);
 	setsockopt(p.fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, &one, 4);
 	setsockopt(p.fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, 4);
-	check(setsockopt(p.fd, SOL_PACKET, PACKET_RX_RING, &rx, sizeof(rx)), "PACKET_RX_RING");
-	check(setsockopt(p.fd, SOL_PACKET, PACKET_TX_RING, &tx, sizeof(tx)), "PACKET_TX_RING");
+	need(setsockopt(p.fd, SOL_PACKET, PACKET_RX_RING, &rx, sizeof(rx)), "PACKET_RX_RING");
+	need(setsockopt(p.fd, SOL_PACKET, PACKET_TX_RING, &tx, sizeof(tx)), "PACKET_TX_RING");
 	p.map = mmap(NULL, MAP_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, p.fd, 0);
-	if (p.map == MAP_FAILED)
-		die("mmap packet rings");
-	check(bind(p.fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
+	check(p.map != MAP_FAILED, "mmap packet rings");
+	need(bind(p.fd, (struct sockaddr *)&addr, sizeof(addr)), "bind");
 }
 
 static void packet_close(void)
@@ -348,8 +332,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	ifindex = (int)if_nametoindex(argv[3]);
-	if (ifindex == 0)
-		die(argv[3]);
+	check(ifindex != 0, argv[3]);
 	if (strcmp(argv[1], "load") == 0) {
 		packet_open();
 		printf("{}\n");

@@ -21,12 +21,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
+#include "mac-table.h"
 
 #define SLOTS 1024
 #define BUF 2048
-#define TABLE 1024
 #define MOREFRAG 0x20
 #define BUF_CHANGED 0x01
 
@@ -50,15 +51,6 @@ struct shared {
 
 static struct shared *m;
 static int is_pipe, bytes, frags;
-static struct { uint64_t mac; uint32_t port; } table[TABLE];
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
 
 static inline uint32_t next(uint32_t i)
 {
@@ -108,19 +100,6 @@ static void *sender(void *arg)
 		atomic_store_explicit(&tx->head, head, memory_order_release);
 	}
 	return NULL;
-}
-
-static inline uint64_t mac_at(const uint8_t *p)
-{
-	uint64_t mac;
-
-	memcpy(&mac, p, 8);
-	return mac & 0xffffffffffffull;
-}
-
-static inline uint32_t hash(uint64_t mac)
-{
-	return (uint32_t)((mac * 0x9e3779b97f4a7c15ull) >> 54);
 }
 
 /* Slots [from, to) of the transmit ring, through the switch or the pipe; returns the receive ring's new tail. */

@@ -12,13 +12,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "common.h"
+#include "mac-table.h"
 
 #define SLOTS 1024
 #define BUF_SIZE 2048
 #define BURST 512
-#define TABLE 1024
 #define NS_MOREFRAG 0x20
 #define NS_BUF_CHANGED 1
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
@@ -37,40 +38,13 @@ struct ring {
 	struct slot slots[SLOTS];
 };
 
-struct entry {
-	uint64_t mac;
-	uint32_t port, seen;
-};
-
 static struct ring *tx[2], *rx[2];
-static struct entry table[TABLE];
 static uint32_t now_s, length, frags;
 static uint64_t bad, dropped, bytes;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
 
 static inline uint32_t next(uint32_t i)
 {
 	return i + 1 == SLOTS ? 0 : i + 1;
-}
-
-static inline uint32_t hash(uint64_t mac)
-{
-	return (uint32_t)((mac * 0x9e3779b97f4a7c15ull) >> 54);
-}
-
-static inline uint64_t mac_at(const uint8_t *p)
-{
-	uint64_t mac;
-
-	memcpy(&mac, p, 8);
-	return mac & 0xffffffffffffull;
 }
 
 static inline int valid(const struct ring *r, const struct slot *s)
@@ -257,11 +231,9 @@ static uint8_t *map_region(size_t size)
 	int fd = memfd_create("netmap", 0);
 	uint8_t *region;
 
-	if (fd < 0 || ftruncate(fd, (off_t)size) != 0)
-		exit(1);
+	check(fd >= 0 && ftruncate(fd, (off_t)size) == 0, "memfd");
 	region = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (region == MAP_FAILED)
-		exit(1);
+	check(region != MAP_FAILED, "mmap");
 	return region;
 }
 

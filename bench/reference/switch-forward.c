@@ -13,12 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
+
+#include "common.h"
+#include "mac-table.h"
 
 #define SLOTS 1024
 #define SLOT_BYTES 2048
 #define BURST 64
-#define TABLE 1024
 
 struct slot {
 	uint32_t len;
@@ -30,41 +31,13 @@ struct ring {
 	uint32_t head, tail;
 };
 
-struct entry {
-	uint64_t mac;
-	uint32_t port;
-	uint32_t seen;
-};
-
 struct port {
 	struct ring tx, rx;
 	uint64_t received, dropped;
 };
 
 static struct port *ports;
-static struct entry table[TABLE];
 static uint32_t port_count, now_s;
-
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec * 1e-9;
-}
-
-static inline uint32_t hash(uint64_t mac)
-{
-	return (uint32_t)((mac * 0x9e3779b97f4a7c15ull) >> 54);
-}
-
-static inline uint64_t mac_at(const uint8_t *p)
-{
-	uint64_t mac;
-
-	memcpy(&mac, p, 8);
-	return mac & 0xffffffffffffull;
-}
 
 static inline void enqueue(struct port *to, const struct slot *from)
 {

@@ -15,17 +15,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common.h"
+
 #define BURST 64
 
 static char frame[1 << 17];
-
-static void check(int ok, const char *what)
-{
-	if (ok)
-		return;
-	perror(what);
-	exit(1);
-}
 
 static int open_tap(const char *name)
 {

@@ -1,6 +1,6 @@
 /** Builds the C programs of bench/reference with the system's compiler, once for each version of their source. */
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { cacheDir, hashOf } from '../../scripts/setup/cache.js';
@@ -14,11 +14,11 @@ export function compileReference(source: string, args: readonly string[] = []): 
   const path = join(sources, source);
   const flags = ['-O3', '-march=native', '-Wall', '-Wextra', '-std=gnu11'];
   const dir = join(cacheDir(), 'bench');
-  const common = readFileSync(join(sources, 'common.h'), 'utf8');
-  const program = join(
-    dir,
-    `${source.replace(/\.c$/, '')}-${hashOf(compiler, readFileSync(path, 'utf8'), common, ...flags, ...args)}`,
-  );
+  const headers = readdirSync(sources)
+    .filter((name) => name.endsWith('.h'))
+    .sort();
+  const texts = [path, ...headers.map((name) => join(sources, name))].map((file) => readFileSync(file, 'utf8'));
+  const program = join(dir, `${source.replace(/\.c$/, '')}-${hashOf(compiler, ...texts, ...flags, ...args)}`);
   if (existsSync(program)) return program;
   mkdirSync(dir, { recursive: true });
   const partial = `${program}.${process.pid}`;
