@@ -5,13 +5,14 @@
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { hostModes } from '../src/netmap/host/host-port.js';
-import { type Bench, type BenchOptions, type BenchResult, BenchSkipped, inTurn, resultOf } from './support/bench.js';
+import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { compileReference } from './support/cc.js';
+import { compareMpps } from './support/compare.js';
 import { measuringCpus, Worker } from './support/worker.js';
 
 const ourWorker = fileURLToPath(new URL('./support/netmap-if-worker.js', import.meta.url));
 
-async function* run({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchResult> {
+async function* run(options: BenchOptions): AsyncGenerator<BenchResult> {
   if (process.getuid?.() !== 0) throw new BenchSkipped('interfaces and namespaces need root');
   const program = compileReference('netmap-if.c');
   // the namespace goes with this process
@@ -27,30 +28,17 @@ async function* run({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchR
     const { measured, load } = measuringCpus();
     for (const direction of ['rx', 'tx'])
       for (const mode of hostModes) {
-        progress(`${direction}, ${mode}`);
+        options.progress(`${direction}, ${mode}`);
         const generator =
           direction === 'rx' ? new Worker({ ...inside(program, ['load', 'packet', 'bm1']), cpu: load }) : undefined;
-        const args = [direction, mode, 'bm0'];
-        const ours = new Worker({ ...inside(process.execPath, [ourWorker, ...args]), cpu: measured });
-        const reference = new Worker({ ...inside(program, args), cpu: measured });
-        const measure = async (worker: Worker) => (await worker.ask<{ mpps: number }>(String(ms))).mpps;
         try {
           await generator?.next();
-          const values = await inTurn(
-            runs,
-            () => measure(ours),
-            () => measure(reference),
-          );
-          yield resultOf({
-            name: 'netmap-if',
-            params: { direction, mode, bytes: 64 },
-            unit: 'Mpps',
-            ours: values.ours,
-            reference: { name: 'C', values: values.reference },
-          });
+          const args = [direction, mode, 'bm0'];
+          const ours = new Worker({ ...inside(process.execPath, [ourWorker, ...args]), cpu: measured });
+          const reference = { name: 'C', worker: new Worker({ ...inside(program, args), cpu: measured }) };
+          const params = { direction, mode, bytes: 64 };
+          yield await compareMpps({ name: 'netmap-if', params, ours, reference }, options);
         } finally {
-          await ours.close();
-          await reference.close();
           generator?.kill();
           await generator?.close();
         }

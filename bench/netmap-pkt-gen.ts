@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Bench, type BenchOptions, type BenchResult, inTurn, resultOf } from './support/bench.js';
 import { compileReference } from './support/cc.js';
+import { mppsOf } from './support/compare.js';
 import { Worker } from './support/worker.js';
 
 const pktGenWorker = fileURLToPath(new URL('./support/pkt-gen-worker.js', import.meta.url));
@@ -24,10 +25,6 @@ const cases = (['vale', 'pipe'] as const).flatMap((over) =>
   (['processes', 'threads'] as const).flatMap((two) => frames.map((frame) => ({ over, two, ...frame }))),
 );
 type Case = (typeof cases)[number];
-
-interface Measured {
-  mpps: number;
-}
 
 /** netbe's two ends: the one that is asked, and one that only sends. */
 async function startOurs({ over, two, bytes, frags }: Case, dir: string): Promise<Worker[]> {
@@ -58,7 +55,7 @@ async function* run({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchR
     const ours: Worker[] = [];
     const measure = async (measured: Worker, others: Worker[]) => {
       for (const worker of [measured, ...others]) worker.resume();
-      const { mpps } = await measured.ask<Measured>(String(ms));
+      const mpps = await mppsOf(measured, ms);
       for (const worker of [measured, ...others]) worker.pause();
       return mpps;
     };

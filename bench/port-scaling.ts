@@ -7,6 +7,7 @@
  */
 import { fileURLToPath } from 'node:url';
 import { type Bench, type BenchOptions, type BenchResult, type Comparison, inTurn, resultOf } from './support/bench.js';
+import { mppsOf } from './support/compare.js';
 import { VhostBench } from './support/vhost-bench.js';
 import { measuringCpus, Worker } from './support/worker.js';
 
@@ -39,7 +40,6 @@ function startSwitch(ports: number, busy: number): Worker {
 
 async function* ofSwitch({ runs, ms, progress }: BenchOptions): AsyncGenerator<BenchResult> {
   const two = startSwitch(2, 2);
-  const measure = async (worker: Worker) => (await worker.ask<{ mpps: number }>(String(ms))).mpps;
   try {
     for (const ports of portCounts)
       for (const busy of [2, ports]) {
@@ -48,8 +48,8 @@ async function* ofSwitch({ runs, ms, progress }: BenchOptions): AsyncGenerator<B
         try {
           const values = await inTurn(
             runs,
-            () => measure(many),
-            () => measure(two),
+            () => mppsOf(many, ms),
+            () => mppsOf(two, ms),
           );
           yield resultFor({ of: 'switch', ports, busy, bytes: BYTES }, values);
         } finally {

@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import { enterOwnNetwork, tapsUnavailable } from '../test/support/tap.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped, inTurn, resultOf } from './support/bench.js';
 import { compileReference } from './support/cc.js';
+import { mppsOf } from './support/compare.js';
 import { measuringCpus, Worker } from './support/worker.js';
 
 const tapWorker = fileURLToPath(new URL('./support/tap-worker.js', import.meta.url));
@@ -52,7 +53,7 @@ class Side {
   async measure(ms: number): Promise<number> {
     this.load?.resume();
     try {
-      return (await this.worker.ask<{ mpps: number }>(String(ms))).mpps;
+      return await mppsOf(this.worker, ms);
     } finally {
       this.load?.pause();
     }

@@ -6,16 +6,17 @@
  *   backend-worker TYPE LENGTH NODES       two netgraph backends with a chain of nodes between
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
-import { createInterface } from 'node:readline';
-import { BURST_ENTRIES, Burst } from '../../src/memory/burst.js';
+import { BURST_ENTRIES, type Burst } from '../../src/memory/burst.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { netgraphOf } from '../../src/netgraph/netgraph.js';
 import { NgctlSession, runNgctl } from '../../src/netgraph/ngctl/session.js';
 import { testRuntime } from '../../test/support/runtime.js';
+import { answerMpps, burstsOver } from './measured.js';
 
 const SLOT_BYTES = 2048;
 const SLOTS = 1024;
+const ring = { slots: SLOTS, slotBytes: SLOT_BYTES };
 /** hooks of each type that a chain goes through, and one by which a node hangs on until its users have come */
 const CHAINS: Record<string, [into: string, out: string, spare: string]> = {
   bridge: ['link0', 'link1', 'link2'],
@@ -60,8 +61,8 @@ class User {
     const { off, window } = runtime.windows.mapAnonymous(2 * SLOTS * SLOT_BYTES);
     for (let i = 0; i < SLOTS; i++)
       window.u8.set([2, 0, 0, 0, 0, 1 - index, 2, 0, 0, 0, 0, index, 8, 0], off + i * SLOT_BYTES);
-    this.#sending = burstsOver(off, length);
-    this.#receiving = burstsOver(off + SLOTS * SLOT_BYTES, SLOT_BYTES);
+    this.#sending = burstsOver(runtime, off, { ...ring, len: length });
+    this.#receiving = burstsOver(runtime, off + SLOTS * SLOT_BYTES, { ...ring, len: SLOT_BYTES });
     this.backend = openBackend(runtime, device, () => this.#drain(), `user${index}`);
     this.backend.recvEnable();
   }
@@ -84,16 +85,6 @@ class User {
   }
 }
 
-/** The ring at `off` as bursts, of whose slots `len` bytes are in use. */
-function burstsOver(off: number, len: number): Burst[] {
-  return Array.from({ length: SLOTS / BURST_ENTRIES }, (_, k) => {
-    const burst = new Burst(runtime.windows);
-    const words = new Uint32Array(burst.window.u8.buffer, burst.off, BURST_ENTRIES * 4);
-    for (let i = 0; i < BURST_ENTRIES; i++) words.set([off + (k * BURST_ENTRIES + i) * SLOT_BYTES, len], i * 4);
-    return burst;
-  });
-}
-
 const devices = kind === 'vale' ? ['vale0:a', 'vale0:b'] : chain();
 const users = devices.map((device, i) => new User(i, device));
 if (kind !== 'vale') ngctl('rmhook spare');
@@ -109,6 +100,4 @@ function measure(ms: number): number {
   return users.reduce((sum, user) => sum + user.received, 0) / (end - start) / 1000;
 }
 
-for await (const line of createInterface({ input: process.stdin }))
-  process.stdout.write(`${JSON.stringify({ mpps: measure(Number(line)) })}\n`);
-process.exit(0);
+await answerMpps(measure);

@@ -1,4 +1,4 @@
-/** Two workers that answer "MS" with {"mpps":N}, measured by turns. */
+/** Workers that answer "MS" with {"mpps":N}: one asked, or two measured by turns. */
 import { type BenchOptions, type BenchResult, inTurn, resultOf } from './bench.js';
 import type { Worker } from './worker.js';
 
@@ -9,17 +9,21 @@ export interface MppsComparison {
   reference: { name: string; worker: Worker };
 }
 
+/** What a worker measures in so many milliseconds. */
+export async function mppsOf(worker: Worker, ms: number): Promise<number> {
+  return (await worker.ask<{ mpps: number }>(String(ms))).mpps;
+}
+
 /** Measures both, and closes them whatever comes. */
 export async function compareMpps(
   { name, params, ours, reference }: MppsComparison,
   { runs, ms }: Pick<BenchOptions, 'runs' | 'ms'>,
 ): Promise<BenchResult> {
-  const measure = async (worker: Worker) => (await worker.ask<{ mpps: number }>(String(ms))).mpps;
   try {
     const values = await inTurn(
       runs,
-      () => measure(ours),
-      () => measure(reference.worker),
+      () => mppsOf(ours, ms),
+      () => mppsOf(reference.worker, ms),
     );
     return resultOf({
       name,

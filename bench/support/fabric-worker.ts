@@ -7,14 +7,11 @@
  *       with its standard input
  */
 import { dirname, join } from 'node:path';
-import { FabricCore } from '../../src/control/fabric-core.js';
 import { VhostUserGuest } from '../../test/support/vhost-user-guest.js';
+import { quietFabric, serveFabric } from './fabric-process.js';
 
 const [idle = '0', ...sockets] = process.argv.slice(2);
-const quiet = { debug() {}, info() {}, warn() {} };
-const core = new FabricCore({
-  log: { ...quiet, error: (fields, message) => void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`) },
-});
+const core = quietFabric();
 
 function addNic(name: string, socket: string): void {
   core.addNic({ name, emulation: 'virtio-net', backend: `vale0:${name}`, socket });
@@ -29,21 +26,6 @@ const guests = Array.from({ length: Number(idle) }, (_, i) => {
   return VhostUserGuest.connect(socket, () => core.step(0), { style: 'dpdk' });
 });
 
-let ended = false;
-process.stdin.on('end', () => {
-  ended = true;
-});
-process.stdin.resume();
-process.stdout.write('{"ready":true}\n');
-
-function serve(): void {
-  const until = performance.now() + 20;
-  while (performance.now() < until) core.step(20);
-  if (!ended) {
-    setImmediate(serve);
-    return;
-  }
+serveFabric(core, () => {
   for (const guest of guests) guest.close();
-  core.close();
-}
-serve();
+});

@@ -5,13 +5,10 @@
  *   netgraph-worker LENGTH,… SOCKET…   two sockets a pair; LENGTH nodes in the chain of a pair, 0: VALE; says
  *       {"ready":true} and ends with its standard input
  */
-import { FabricCore } from '../../src/control/fabric-core.js';
+import { quietFabric, serveFabric } from './fabric-process.js';
 
 const [lengths = '', ...sockets] = process.argv.slice(2);
-const quiet = { debug() {}, info() {}, warn() {} };
-const core = new FabricCore({
-  log: { ...quiet, error: (fields, message) => void process.stderr.write(`${message} ${JSON.stringify(fields)}\n`) },
-});
+const core = quietFabric();
 const session = core.ngctlOpen('bench');
 
 function ngctl(command: string): void {
@@ -50,17 +47,4 @@ lengths.split(',').forEach((text, pair) => {
   }
 });
 
-let ended = false;
-process.stdin.on('end', () => {
-  ended = true;
-});
-process.stdin.resume();
-process.stdout.write('{"ready":true}\n');
-
-function serve(): void {
-  const until = performance.now() + 20;
-  while (performance.now() < until) core.step(20);
-  if (ended) core.close();
-  else setImmediate(serve);
-}
-serve();
+serveFabric(core);

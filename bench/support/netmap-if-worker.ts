@@ -5,10 +5,10 @@
  *   netmap-if-worker rx|tx MODE IF
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
-import { createInterface } from 'node:readline';
 import { Iovec } from '../../src/memory/iovec.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { testRuntime } from '../../test/support/runtime.js';
+import { answerMpps } from './measured.js';
 
 const BURST = 64;
 const LEN = 64;
@@ -56,6 +56,4 @@ function measure(ms: number): number {
   return mpps;
 }
 
-for await (const line of createInterface({ input: process.stdin }))
-  process.stdout.write(`${JSON.stringify({ mpps: measure(Number(line)) })}\n`);
-process.exit(0);
+await answerMpps(measure);

@@ -5,11 +5,11 @@
  *   netmap-worker TX_PORT RX_PORT LENGTH     for instance vale0:a vale0:b 64, or vale0:a{1 vale0:a}1 64
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
-import { createInterface } from 'node:readline';
 import { NS_MOREFRAG } from '../../src/netmap/abi.js';
 import { netmapOf } from '../../src/netmap/netmap.js';
 import type { NetmapRing } from '../../src/netmap/ring.js';
 import { testRuntime } from '../../test/support/runtime.js';
+import { answerMpps } from './measured.js';
 
 /** as pkt-gen's -b */
 const BURST = 512;
@@ -97,6 +97,4 @@ own.setLenAndFlags(own.head, 60, 0);
 own.advance(1);
 rx.txsync();
 
-for await (const line of createInterface({ input: process.stdin }))
-  process.stdout.write(`${JSON.stringify({ mpps: measure(Number(line)) })}\n`);
-process.exit(0);
+await answerMpps(measure);

@@ -6,17 +6,16 @@
  *       MACS addresses a port; ACTIVE ports send, all by default; SLOTS a ring, 1024 by default
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
-import { createInterface } from 'node:readline';
-import { BURST_ENTRIES, Burst } from '../../src/memory/burst.js';
+import { BURST_ENTRIES, type Burst } from '../../src/memory/burst.js';
 import type { ValePort } from '../../src/netmap/vale/port.js';
 import { ValeSwitch } from '../../src/netmap/vale/switch.js';
 import { testRuntime } from '../../test/support/runtime.js';
+import { answerMpps, burstsOver } from './measured.js';
 
 const SLOT_BYTES = 2048;
-/** as many as a NIC sends at once */
-const BURST = BURST_ENTRIES;
 
 const [portCount = 2, macs = 1, length = 64, activeCount = portCount, slots = 1024] = process.argv.slice(2).map(Number);
+const ring = { slots, slotBytes: SLOT_BYTES };
 const runtime = testRuntime();
 const vale = new ValeSwitch(runtime, 'vale0');
 
@@ -32,8 +31,8 @@ class User {
   constructor(readonly index: number) {
     const { off, window } = runtime.windows.mapAnonymous(2 * slots * SLOT_BYTES);
     this.#fill(window.u8, off);
-    this.#sending = burstsOver(off, BURST, length);
-    this.#receiving = burstsOver(off + slots * SLOT_BYTES, BURST_ENTRIES, SLOT_BYTES);
+    this.#sending = burstsOver(runtime, off, { ...ring, len: length });
+    this.#receiving = burstsOver(runtime, off + slots * SLOT_BYTES, { ...ring, len: SLOT_BYTES });
     const onReceive = () => this.#drain();
     this.port = vale.attach({ name: `p${index}`, slots, ringBytes: slots * SLOT_BYTES, onReceive });
     this.port.recvEnable();
@@ -50,7 +49,8 @@ class User {
 
   sendBurst(): void {
     const burst = this.#sending[this.#sent++ % this.#sending.length]!;
-    if (this.port.sendBurst(burst, 0, BURST) !== BURST) throw new Error('the switch did not take a burst');
+    if (this.port.sendBurst(burst, 0, BURST_ENTRIES) !== BURST_ENTRIES)
+      throw new Error('the switch did not take a burst');
     this.port.flush();
   }
 
@@ -64,16 +64,6 @@ class User {
       this.received += n;
     }
   }
-}
-
-/** The ring at `off` as bursts of `entries` slots, of which `len` bytes are in use. */
-function burstsOver(off: number, entries: number, len: number): Burst[] {
-  return Array.from({ length: slots / entries }, (_, k) => {
-    const burst = new Burst(runtime.windows);
-    const words = new Uint32Array(burst.window.u8.buffer, burst.off, entries * 4);
-    for (let i = 0; i < entries; i++) words.set([off + (k * entries + i) * SLOT_BYTES, len], i * 4);
-    return burst;
-  });
 }
 
 const users = Array.from({ length: portCount }, (_, i) => new User(i));
@@ -90,6 +80,4 @@ function measure(ms: number): number {
   return received / (end - start) / 1000;
 }
 
-for await (const line of createInterface({ input: process.stdin }))
-  process.stdout.write(`${JSON.stringify({ mpps: measure(Number(line)) })}\n`);
-process.exit(0);
+await answerMpps(measure);

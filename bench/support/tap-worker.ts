@@ -4,10 +4,10 @@
  *   tap-worker INTERFACE send|receive LENGTH [GSO]      as bench/reference/tap-io.c
  *   each line "MS" on standard input is answered by {"mpps":N}
  */
-import { createInterface } from 'node:readline';
 import { Iovec } from '../../src/memory/iovec.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { testRuntime } from '../../test/support/runtime.js';
+import { answerMpps } from './measured.js';
 
 const BATCH = 64;
 const HDR = 12;
@@ -71,6 +71,4 @@ function measure(ms: number): number {
 if (direction === 'send') fill();
 else backend.recvEnable();
 process.stdout.write(`${JSON.stringify({ ready: true })}\n`);
-for await (const line of createInterface({ input: process.stdin }))
-  process.stdout.write(`${JSON.stringify({ mpps: measure(Number(line)) })}\n`);
-process.exit(0);
+await answerMpps(measure);
