@@ -2,23 +2,42 @@
 import assert from 'node:assert/strict';
 import type { TestContext } from 'node:test';
 import { DmaBatch, type RemoteMemory } from '../../src/memory/remote-memory.js';
+import { counterNames } from '../../src/transports/vfio-user/counters.js';
 import type { VfioUserOptions } from '../../src/transports/vfio-user/server.js';
 import { CMD, dmaMap } from './vfio-user-client.js';
 import { ClientMemory } from './vfio-user-memory.js';
 import { VfioRig } from './vfio-user-rig.js';
 
-const MEMORY = 1 << 20;
+export const DMA_RIG_BYTES = 1 << 20;
+
+export interface DmaRigOptions extends Partial<VfioUserOptions> {
+  /** what the client says of itself; QEMU's unless given */
+  capabilities?: object;
+  /** the server has read nothing yet, and does not know how the client lays out its replies */
+  fresh?: boolean;
+}
 
 export class DmaRig extends VfioRig {
-  readonly ram = new ClientMemory(MEMORY);
+  readonly ram = new ClientMemory(DMA_RIG_BYTES);
+  readonly #countedBefore = new Map<string, number>();
 
-  /** `capabilities`: what the client says of itself; QEMU's unless given */
-  constructor(t: TestContext, { capabilities, ...options }: Partial<VfioUserOptions> & { capabilities?: object } = {}) {
+  constructor(t: TestContext, { capabilities, fresh = false, ...options }: DmaRigOptions = {}) {
     super(t, { ...options, negotiated: false });
     this.vm.version(capabilities === undefined ? undefined : { capabilities });
     this.vm.memory = this.ram;
-    this.vm.get(CMD.DMA_MAP, dmaMap(0, MEMORY));
+    this.vm.get(CMD.DMA_MAP, dmaMap(0, DMA_RIG_BYTES));
     this.vm.sync();
+    if (!fresh) this.#show();
+  }
+
+  /** Four bytes that are not zero, at the end of the memory. */
+  #show(): void {
+    const at = DMA_RIG_BYTES - 4;
+    this.ram.u8.fill(0x5a, at);
+    const over = this.fetchInto(at, Buffer.alloc(4));
+    this.vm.serveUntil(() => over.length === 1, 'the first read is answered');
+    this.ram.requests.length = 0;
+    for (const name of counterNames) this.#countedBefore.set(name, this.count(name));
   }
 
   get remote(): RemoteMemory {
@@ -42,13 +61,22 @@ export class DmaRig extends VfioRig {
     return this.submit((batch) => this.remote.store(batch, gpa, data.length));
   }
 
-  /** A batch of anything. */
+  /** Carries out a batch of anything. */
   submit(...adds: readonly ((batch: DmaBatch) => boolean)[]): boolean[] {
+    const outcome: boolean[] = [];
+    this.remote.submit(this.batch(...adds), (ok) => outcome.push(ok));
+    return outcome;
+  }
+
+  batch(...adds: readonly ((batch: DmaBatch) => boolean)[]): DmaBatch {
     const batch = new DmaBatch();
     for (const add of adds) assert.ok(add(batch), 'it is all guest memory');
-    const outcome: boolean[] = [];
-    this.remote.submit(batch, (ok) => outcome.push(ok));
-    return outcome;
+    return batch;
+  }
+
+  /** Ranges of memory windows that are in use. */
+  mappings(): number {
+    return this.runtime.windows.windows.reduce((sum, window) => sum + window.rangeCount, 0);
   }
 
   /** The copy of [gpa, gpa + length), which is contiguous. */
@@ -68,7 +96,7 @@ export class DmaRig extends VfioRig {
   }
 
   count(name: string): number {
-    return this.runtime.count('nic/vfio-user', name);
+    return this.runtime.count('nic/vfio-user', name) - (this.#countedBefore.get(name) ?? 0);
   }
 }
 

@@ -27,6 +27,8 @@ export interface ReplyParts {
 }
 
 export class ClientMemory {
+  /** the layout of older QEMU: a count of 4 bytes, right before the data, and 4 more at the end; writes get the header alone */
+  shortCount = false;
   /** where guest-physical 0 is */
   readonly u8: Buffer;
   /** all that came, in order */
@@ -44,7 +46,7 @@ export class ClientMemory {
       id: message.readUInt16LE(0),
       command: message.readUInt16LE(2),
       gpa: Number(message.readBigUInt64LE(16)),
-      count: Number(message.readBigUInt64LE(24)),
+      count: this.shortCount ? message.readUInt32LE(24) : Number(message.readBigUInt64LE(24)),
       message: Buffer.from(message),
     };
     this.requests.push(request);
@@ -60,11 +62,15 @@ export class ClientMemory {
   right(request: DmaRequest): Buffer {
     const { command, gpa, count, message } = request;
     assert.ok(gpa + count <= this.u8.length, `0x${gpa.toString(16)} of ${count} bytes is within the memory`);
-    if (command === CMD.DMA_READ)
-      return this.reply(request, { payload: bytes(BigInt(gpa), BigInt(count), this.u8.subarray(gpa, gpa + count)) });
+    if (command === CMD.DMA_READ) {
+      const data = this.u8.subarray(gpa, gpa + count);
+      const old = () => bytes(BigInt(gpa), count, data, 0);
+      return this.reply(request, { payload: this.shortCount ? old() : bytes(BigInt(gpa), BigInt(count), data) });
+    }
     assert.equal(command, CMD.DMA_WRITE);
-    this.u8.set(message.subarray(32), gpa);
-    return this.reply(request, { payload: bytes(BigInt(gpa), count) });
+    assert.equal(message.length, 32 + count);
+    this.u8.set(this.shortCount ? message.subarray(28, 28 + count) : message.subarray(32), gpa);
+    return this.reply(request, this.shortCount ? {} : { payload: bytes(BigInt(gpa), count) });
   }
 
   /** "the reply message must only include the reply header" */

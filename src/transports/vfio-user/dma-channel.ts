@@ -4,6 +4,11 @@
  * Transfers wait here, first come, first served, and become messages as the bounds below and the socket allow: while the
  * socket is full nothing is added, so that what a guest waits for, the value of a register, goes before all of them.
  * Replies may come in any order. Nothing is sent before the client's VERSION, and nothing for memory that it has unmapped.
+ *
+ * QEMU has had two layouts. In the older one, which is not the specification's, a count has 4 bytes, and the data begin after it,
+ * where the upper half of the count should be; the message is as long all the same. A reply shows which it is, unless its
+ * data are zeros: so no more than 4 bytes are read by a message until that is known. Nothing is written before, as a device reads
+ * an address or an index first, and one that is not zero.
  */
 import type { CounterSet } from '../../engine/counters.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
@@ -27,9 +32,11 @@ export const MAX_DMA_BYTES = 32768;
 export const MAX_DMA_MESSAGES_UNDER_WAY = 32;
 export const MAX_DMA_BYTES_UNDER_WAY = 65536;
 
+const DMA_ADDRESS = M.HEADER_BYTES;
+const DMA_COUNT = DMA_ADDRESS + 8;
 const DMA_DATA = M.HEADER_BYTES + M.DMA_ACCESS_BYTES;
-/** The reply to a DMA_WRITE as the specification has it: its count has 4 bytes, where the request's has 8. */
-const SHORT_WRITE_REPLY = DMA_DATA - 4;
+/** where the older layout has its data, and the specification the end of a reply to DMA_WRITE: behind a count of 4 bytes */
+const DMA_SHORT_COUNT_END = DMA_COUNT + 4;
 
 interface Batch {
   readonly transfers: readonly DmaTransfer[];
@@ -77,6 +84,8 @@ export class DmaMessages implements DmaChannel {
   #lastId = 0;
   /** bytes that one message carries; 0: none is sent */
   #maxBytes = 0;
+  /** offset of the data in a message: DMA_DATA or DMA_SHORT_COUNT_END; 0: not known yet */
+  #dataAt = 0;
   #warned = false;
   #closed = false;
 
@@ -100,7 +109,8 @@ export class DmaMessages implements DmaChannel {
     while (this.#waiting.length > 0 && this.#maySend()) {
       const batch = this.#waiting[0]!;
       const transfer = batch.transfers[batch.next]!;
-      const count = Math.min(lengthOf(transfer) - batch.sent, this.#maxBytes);
+      const most = this.#dataAt === 0 && transfer.kind === 'read' ? Math.min(this.#maxBytes, 4) : this.#maxBytes;
+      const count = Math.min(lengthOf(transfer) - batch.sent, most);
       if (this.#bytesUnderWay + count > MAX_DMA_BYTES_UNDER_WAY) return;
       const request = { batch, transfer, at: batch.sent, count };
       batch.sent += count;
@@ -122,14 +132,14 @@ export class DmaMessages implements DmaChannel {
     if (request === undefined || command !== commandOf(request.transfer))
       throw protocolError(`${M.commandName(command)}: a reply to a request that was not made`);
     const refused = (view.getUint32(M.HEADER_FLAGS, true) & M.VFIO_USER_F_ERROR) !== 0;
-    if (!refused) checkReply(view, request);
+    if (!refused) this.#check(view, request);
     this.#underWay.delete(id);
     this.#bytesUnderWay -= request.count;
     if (refused) this.#refused(request, view.getUint32(M.HEADER_ERRNO, true));
-    else if (request.transfer.kind === 'read') this.#arrived(request, message.subarray(DMA_DATA));
+    else this.#arrived(request, message);
     const { batch } = request;
     batch.unanswered--;
-    if (batch.unanswered === 0 && !this.#waiting.includes(batch)) batch.done(batch.ok);
+    if (batch.unanswered === 0 && batch.next === batch.transfers.length) batch.done(batch.ok);
     this.pump();
   }
 
@@ -148,6 +158,24 @@ export class DmaMessages implements DmaChannel {
     this.#closed = true;
     this.#waiting = [];
     this.#underWay.clear();
+  }
+
+  /** Throws EPROTO. The reply to a DMA_WRITE has a count of 4 bytes, or one of 8, or, from older QEMU, nothing but the header. */
+  #check(view: DataView, { transfer, at, count }: Request): void {
+    const length = view.byteLength;
+    const isRead = transfer.kind === 'read';
+    const name = M.commandName(commandOf(transfer));
+    if (isRead ? length !== DMA_DATA + count : ![M.HEADER_BYTES, DMA_SHORT_COUNT_END, DMA_DATA].includes(length))
+      throw protocolError(`${name}: a reply of ${length} bytes to a request for ${count}`);
+    if (length === M.HEADER_BYTES) return;
+    const address = view.getBigUint64(DMA_ADDRESS, true);
+    const wanted = BigInt(transfer.gpa + at);
+    if (address !== wanted)
+      throw protocolError(`${name}: a reply for 0x${address.toString(16)} to a request for 0x${wanted.toString(16)}`);
+    if (isRead && this.#dataAt === 0) this.#dataAt = layoutOf(view, count);
+    const short = length === DMA_SHORT_COUNT_END || this.#dataAt === DMA_SHORT_COUNT_END;
+    const counted = short ? view.getUint32(DMA_COUNT, true) : Number(view.getBigUint64(DMA_COUNT, true));
+    if (counted !== count) throw protocolError(`${name}: a reply with ${counted} bytes to a request for ${count}`);
   }
 
   #maySend(): boolean {
@@ -171,17 +199,22 @@ export class DmaMessages implements DmaChannel {
     view.setUint32(M.HEADER_SIZE, length, true);
     view.setUint32(M.HEADER_FLAGS, M.VFIO_USER_F_TYPE_COMMAND, true);
     view.setUint32(M.HEADER_ERRNO, 0, true);
-    view.setBigUint64(M.HEADER_BYTES, BigInt(transfer.gpa + at), true);
-    view.setBigUint64(M.HEADER_BYTES + 8, BigInt(count), true);
-    if (isWrite) this.#out.set(transfer.bytes.subarray(at, at + count), DMA_DATA);
+    view.setBigUint64(DMA_ADDRESS, BigInt(transfer.gpa + at), true);
+    view.setBigUint64(DMA_COUNT, BigInt(count), true);
+    if (isWrite) {
+      view.setUint32(length - 4, 0, true);
+      this.#out.set(transfer.bytes.subarray(at, at + count), this.#dataAt || DMA_DATA);
+    }
     const { values } = this.#options.counters;
     values[isWrite ? C.dma_writes : C.dma_reads]!++;
     values[isWrite ? C.dma_write_bytes : C.dma_read_bytes]! += count;
     this.#options.writer.send(this.#out.subarray(0, length));
   }
 
-  #arrived({ transfer, at }: Request, bytes: Uint8Array): void {
+  #arrived({ transfer, at, count }: Request, message: Uint8Array): void {
     if (transfer.kind === 'write') return;
+    const dataAt = this.#dataAt || DMA_DATA;
+    const bytes = message.subarray(dataAt, dataAt + count);
     if (transfer.bytes === undefined) this.#options.memory.remote?.arrived(transfer.gpa + at, bytes);
     else transfer.bytes.set(bytes, at);
   }
@@ -190,7 +223,9 @@ export class DmaMessages implements DmaChannel {
   #refused({ batch, transfer, at, count }: Request, errno: number): void {
     this.#options.counters.values[C.dma_refused]!++;
     batch.ok = false;
-    this.#waiting = this.#waiting.filter((other) => other !== batch);
+    batch.next = batch.transfers.length;
+    // it is sent in part, so no other can be
+    if (this.#waiting[0] === batch) this.#waiting.shift();
     if (this.#warned) return;
     this.#warned = true;
     const what = `${M.commandName(commandOf(transfer))} of ${count} bytes at 0x${(transfer.gpa + at).toString(16)}`;
@@ -202,8 +237,9 @@ export class DmaMessages implements DmaChannel {
     if (given.length === 0) return;
     this.#waiting = this.#waiting.filter((batch) => !given.includes(batch));
     for (const batch of given) {
-      // any of them may end the connection
       batch.ok = false;
+      batch.next = batch.transfers.length;
+      // any of them may end the connection
       if (batch.unanswered === 0 && !this.#closed) batch.done(false);
     }
     this.pump();
@@ -231,20 +267,9 @@ function commandOf({ kind }: DmaTransfer): number {
   return kind === 'read' ? M.VFIO_USER_DMA_READ : M.VFIO_USER_DMA_WRITE;
 }
 
-/** Replies to DMA_WRITE have a count of 4 bytes, one of 8, or, from older QEMU, nothing but the header. */
-function checkReply(view: DataView, { transfer, at, count }: Request): void {
-  const length = view.byteLength;
-  const isRead = transfer.kind === 'read';
-  const name = M.commandName(commandOf(transfer));
-  if (isRead ? length !== DMA_DATA + count : ![M.HEADER_BYTES, SHORT_WRITE_REPLY, DMA_DATA].includes(length))
-    throw protocolError(`${name}: a reply of ${length} bytes to a request for ${count}`);
-  if (length === M.HEADER_BYTES) return;
-  const address = view.getBigUint64(M.HEADER_BYTES, true);
-  const wanted = BigInt(transfer.gpa + at);
-  if (address !== wanted)
-    throw protocolError(`${name}: a reply for 0x${address.toString(16)} to a request for 0x${wanted.toString(16)}`);
-  const low = view.getUint32(M.HEADER_BYTES + 8, true);
-  const high = length === SHORT_WRITE_REPLY ? 0 : view.getUint32(M.HEADER_BYTES + 12, true);
-  const counted = high * 2 ** 32 + low;
-  if (counted !== count) throw protocolError(`${name}: a reply of ${counted} bytes to a request for ${count}`);
+/** Where the data of a reply are, of which there are at most 4 bytes: not where zeros are. 0: they may be in both places. */
+function layoutOf(view: DataView, count: number): number {
+  if (view.getUint32(DMA_SHORT_COUNT_END, true) !== 0) return DMA_SHORT_COUNT_END;
+  for (let i = 0; i < count; i++) if (view.getUint8(DMA_DATA + i) !== 0) return DMA_DATA;
+  return 0;
 }
