@@ -31,6 +31,7 @@ export class AddressMap {
   #offs = new Float64Array(0);
   #remote = new Uint8Array(0);
   #readOnly = new Uint8Array(0);
+  #mappings: readonly Mapping[] = [];
   /** piece of the last hit: most guests have one that matters */
   #last = 0;
   /** the largest piece: guest-physical [mainStart, mainEnd) begins at mainOff in window mainWin (-1: none) */
@@ -76,6 +77,11 @@ export class AddressMap {
     return i >= 0 && this.#readOnly[i] === 1;
   }
 
+  /** The mapping that `gpa` lies in; another one when the memory there is another. */
+  mappingAt(gpa: number): Mapping | undefined {
+    return this.#mappings[this.#find(gpa)];
+  }
+
   /**
    * The first run of [gpa, gpa + len) that lies in one piece: its length is returned, and `place` is where it is. 0: `gpa` lies nowhere.
    */
@@ -96,6 +102,7 @@ export class AddressMap {
     this.#offs = Float64Array.from(pieces, (p) => p.off);
     this.#remote = Uint8Array.from(pieces, (p) => (p.remote === true ? 1 : 0));
     this.#readOnly = Uint8Array.from(pieces, (p) => (p.readOnly === true ? 1 : 0));
+    this.#mappings = pieces.map((p) => p.mapping);
     this.#last = 0;
     const main = pieces[0];
     this.mainStart = main?.gpa ?? 0;

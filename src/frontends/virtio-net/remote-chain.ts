@@ -2,8 +2,20 @@
  * What a descriptor chain refers to, found before it is served: its buffers are fetched when it is to be read, and stored
  * when it was written.
  */
+import type { AddressMap, Place } from '../../memory/address-map.js';
+import type { DmaBatch, RemoteMemory } from '../../memory/remote-memory.js';
+import type { Mapping } from '../../memory/window.js';
 import { MAX_SEGMENTS } from './receiver.js';
-import { MAX_CHAIN_BYTES, VIRTQ_DESC_F_INDIRECT, VIRTQ_DESC_F_NEXT, VIRTQ_DESC_F_WRITE } from './virtqueue.js';
+import {
+  DESC_BYTES,
+  MAX_CHAIN_BYTES,
+  VIRTQ_DESC_F_INDIRECT,
+  VIRTQ_DESC_F_NEXT,
+  VIRTQ_DESC_F_WRITE,
+} from './virtqueue.js';
+
+/** §2.7: most descriptors of a table */
+const MAX_TABLE = 32768;
 
 export class RemoteChain {
   /** its buffers, without empty ones */
@@ -14,6 +26,11 @@ export class RemoteChain {
   /** the indirect table that it goes on with; no bytes: none */
   tableGpa = 0;
   tableLen = 0;
+
+  /** what was fetched of it, each beginning in a mapping of its own */
+  readonly #fetched: { gpa: number; mapping: Mapping | undefined }[] = [];
+  /** something was not found in guest memory */
+  #lost = false;
 
   constructor(readonly head: number) {}
 
@@ -37,7 +54,7 @@ export class RemoteChain {
       if ((flagsNext & VIRTQ_DESC_F_NEXT) === 0) return;
       i = flagsNext >>> 16;
     }
-    this.refuse();
+    this.#refuse();
   }
 
   #add(gpa: number, len: number): boolean {
@@ -49,8 +66,38 @@ export class RemoteChain {
     return true;
   }
 
+  /** Adds the table to `batch`. One that Virtqueue will refuse is not asked for. */
+  fetchTable(batch: DmaBatch, memory: RemoteMemory): void {
+    const { tableGpa, tableLen } = this;
+    if (tableLen % DESC_BYTES !== 0 || tableLen > MAX_TABLE * DESC_BYTES) this.#refuse();
+    else {
+      const place: Place = { win: 0, off: 0 };
+      this.#lost = !memory.map.locate(tableGpa, tableLen, place);
+      if (this.#lost || place.off % 4 !== 0 || !this.#fetch(batch, memory, tableGpa, tableLen)) this.#refuse();
+    }
+  }
+
+  /** Adds all buffers to `batch`, or those before the first that is not found: Virtqueue will not find it, either. */
+  fetchBuffers(batch: DmaBatch, memory: RemoteMemory): void {
+    this.gpas.every((gpa, i) => this.#fetch(batch, memory, gpa, this.lens[i]!));
+  }
+
+  #fetch(batch: DmaBatch, memory: RemoteMemory, gpa: number, len: number): boolean {
+    this.#lost = !memory.fetch(batch, gpa, len);
+    if (this.#lost) return false;
+    const place: Place = { win: 0, off: 0 };
+    for (let at = gpa; at < gpa + len; at += memory.map.run(at, gpa + len - at, place))
+      this.#fetched.push({ gpa: at, mapping: memory.map.mappingAt(at) });
+    return true;
+  }
+
+  /** Whether memory is still as it was when it was fetched: what lies there is what came. */
+  isCurrent(map: AddressMap): boolean {
+    return !this.#lost && this.#fetched.every(({ gpa, mapping }) => map.mappingAt(gpa) === mapping);
+  }
+
   /** It has nothing that is worth a transfer. */
-  refuse(): void {
+  #refuse(): void {
     this.gpas.length = 0;
     this.lens.length = 0;
     this.bytes = 0;

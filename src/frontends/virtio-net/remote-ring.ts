@@ -16,9 +16,7 @@ export class RemoteRing {
   readonly #flagsIdx = new Uint16Array(2);
   readonly #usedEvent = new Uint16Array(1);
   readonly #avail: Uint16Array;
-  /** where the used ring lies, or its copy */
-  #used!: Window;
-  readonly #usedPlace: Place = { win: 0, off: 0 };
+  readonly #place: Place = { win: 0, off: 0 };
 
   constructor(memory: RemoteMemory, windows: WindowPool, size: number, at: RingAddresses) {
     this.#memory = memory;
@@ -27,17 +25,10 @@ export class RemoteRing {
     this.#at = at;
     this.table = new Uint32Array((DESC_BYTES / 4) * size);
     this.#avail = new Uint16Array(availBytes(size) / 2);
-    this.relocate();
   }
 
   get addresses(): RingAddresses {
     return this.#at;
-  }
-
-  /** Memory has changed, and the ring is still there. */
-  relocate(): void {
-    this.#memory.map.locate(this.#at.used, 1, this.#usedPlace);
-    this.#used = this.#windows.windows[this.#usedPlace.win]!;
   }
 
   // ---- what the driver writes ----
@@ -80,24 +71,38 @@ export class RemoteRing {
     for (let at = from; at !== to; ) {
       const slot = at & (size - 1);
       const count = Math.min((to - at) & 0xffff, size - slot);
-      this.#used.u32.set(standIn.usedEntries(slot, count), this.#usedPlace.off / 4 + 1 + 2 * slot);
-      this.#memory.store(batch, this.#at.used + 4 + 8 * slot, 8 * count);
+      const off = 4 + 8 * slot;
+      this.#used(off, 8 * count)?.u32.set(standIn.usedEntries(slot, count), this.#place.off / 4);
+      this.#memory.store(batch, this.#at.used + off, 8 * count);
       at = (at + count) & 0xffff;
     }
   }
 
   /** The used ring's index, and flags that ask for notifications. */
   storeUsedIdx(batch: DmaBatch, idx: number): void {
-    const at = this.#usedPlace.off / 2;
-    this.#used.u16[at] = 0;
-    Atomics.store(this.#used.u16, at + 1, idx);
+    const window = this.#used(0, 4);
+    if (window === undefined) return;
+    window.u16[this.#place.off / 2] = 0;
+    Atomics.store(window.u16, this.#place.off / 2 + 1, idx);
     this.#memory.store(batch, this.#at.used, 4);
   }
 
   storeAvailEvent(batch: DmaBatch, idx: number): void {
     const off = 4 + 8 * this.#size;
-    Atomics.store(this.#used.u16, (this.#usedPlace.off + off) / 2, idx);
+    const window = this.#used(off, 2);
+    if (window === undefined) return;
+    Atomics.store(window.u16, this.#place.off / 2, idx);
     this.#memory.store(batch, this.#at.used + off, 2);
+  }
+
+  /**
+   * Where `bytes` of the used ring lie, or their copy: the window, and #place. Looked up each time: memory may have changed, and
+   * be gone, before the queue is told of it.
+   */
+  #used(off: number, bytes: number): Window | undefined {
+    return this.#memory.map.locate(this.#at.used + off, bytes, this.#place)
+      ? this.#windows.windows[this.#place.win]
+      : undefined;
   }
 }
 

@@ -24,7 +24,7 @@
  * back: the queue, when it is started again, waits for it (and see `outstanding`). A broken ring is not touched any more.
  *
  * Memory that changes under a running queue does not stop it. What waits to be stored was copied when it was used; what
- * was fetched and not taken is fetched anew.
+ * was fetched from memory that is gone, and has not been taken, is fetched anew.
  */
 import type { Place } from '../../memory/address-map.js';
 import { DmaBatch, type RemoteMemory } from '../../memory/remote-memory.js';
@@ -49,8 +49,6 @@ const FETCH_CHAINS = 64;
 const FETCH_BYTES = 256 * 1024;
 /** another chain to be written is made available while those that are not back with the driver have room for less */
 const HELD_BYTES = 2 ** 20;
-/** §2.7: most descriptors of a table */
-const MAX_TABLE = 32768;
 
 /** What the NIC wants to know. */
 export interface RemoteEvents {
@@ -91,6 +89,8 @@ export class RemoteVirtqueue {
 
   /** offered chains by their entry in the ring */
   #chains: RemoteChain[] = [];
+  /** chains that are on their way to be offered, the next ones */
+  #fetching: RemoteChain[] = [];
   /** what was written to used chains and is not under way yet */
   #data = new DmaBatch();
   /** the driver has notified since the available index was asked for */
@@ -101,7 +101,7 @@ export class RemoteVirtqueue {
   #outstanding = false;
   /** changes with each stop: what comes of batches from before is ignored */
   #life = 0;
-  /** changes with memory: what was being fetched is of no use */
+  /** changes when what is being fetched is of no use, because memory is not what it was */
   #epoch = 0;
 
   /** `direction`: VIRTQ_DESC_F_WRITE if chains are to be written. */
@@ -136,6 +136,7 @@ export class RemoteVirtqueue {
     this.#availEvent = -1;
     this.#introduced = false;
     this.#chains = [];
+    this.#fetching = [];
     this.#kicked = true;
     this.running = true;
     this.#cycle();
@@ -158,13 +159,21 @@ export class RemoteVirtqueue {
     const vq = this.#vq;
     const wrong = vq.check(this.#memory!.map, vq.size, this.#ring.addresses);
     if (wrong !== undefined) return wrong;
-    this.#ring.relocate();
-    this.#epoch++;
-    vq.setBase(vq.availIdx);
-    this.#offered = vq.availIdx;
-    this.#standIn!.availIdx = this.#offered;
-    this.#cycle();
+    const isCurrent = (chain: RemoteChain): boolean => chain.isCurrent(this.#memory!.map);
+    let at = vq.availIdx;
+    while (at !== this.#offered && isCurrent(this.#chain(at))) at = after(at);
+    if (at !== this.#offered || !this.#fetching.every(isCurrent)) this.#withdraw(at);
     return undefined;
+  }
+
+  /** Chains from `idx` on are not available any more, and are fetched anew. */
+  #withdraw(idx: number): void {
+    this.#epoch++;
+    this.#fetching = [];
+    this.#offered = idx;
+    this.#standIn!.availIdx = idx;
+    this.#vq.setBase(this.#vq.availIdx);
+    this.#cycle();
   }
 
   /** Whether `memory` may yet be written because of what was asked for, be it before a stop. */
@@ -339,44 +348,35 @@ export class RemoteVirtqueue {
       if (chains.length === FETCH_CHAINS || batch.bytes >= FETCH_BYTES) break;
       const chain = new RemoteChain(this.#ring.head(at));
       chain.walk(this.#ring.table, 0, size, chain.head, this.#direction, indirect);
-      if (chain.tableLen > 0 && !this.#fetchTable(batch, chain)) chain.refuse();
+      if (chain.tableLen > 0) chain.fetchTable(batch, this.#memory!);
       chains.push(chain);
     }
-    this.#fetch(batch, () => this.#fetchBuffers(chains));
+    this.#fetching = chains;
+    this.#fetch(batch, () => this.#fetchBuffers());
   }
 
-  #fetchTable(batch: DmaBatch, { tableGpa, tableLen }: RemoteChain): boolean {
-    if (tableLen % DESC_BYTES !== 0 || tableLen > MAX_TABLE * DESC_BYTES) return false;
-    const place = this.#locate(tableGpa, tableLen);
-    return place !== undefined && place.off % 4 === 0 && this.#memory!.fetch(batch, tableGpa, tableLen);
-  }
-
-  #locate(gpa: number, len: number): Place | undefined {
-    const place: Place = { win: 0, off: 0 };
-    return this.#memory!.map.locate(gpa, len, place) ? place : undefined;
-  }
-
-  #fetchBuffers(found: readonly RemoteChain[]): void {
+  #fetchBuffers(): void {
     const sum = this.#receives ? this.#held() : { bytes: 0, pieces: 0 };
     const limit = this.#receives ? HELD_BYTES : FETCH_BYTES;
     const batch = new DmaBatch();
     const chains: RemoteChain[] = [];
-    for (const chain of found) {
+    for (const chain of this.#fetching) {
       if (sum.bytes >= limit || sum.pieces > MAX_SEGMENTS) break;
       if (chain.tableLen > 0) this.#walkTable(chain);
-      // one that is outside guest memory is refused by the Virtqueue, too
-      if (!this.#receives) chain.gpas.every((gpa, i) => this.#memory!.fetch(batch, gpa, chain.lens[i]!));
+      if (!this.#receives) chain.fetchBuffers(batch, this.#memory!);
       sum.bytes += chain.bytes;
       sum.pieces += chain.gpas.length;
       chains.push(chain);
     }
-    this.#fetch(batch, () => this.#offer(chains));
+    this.#fetching = chains;
+    this.#fetch(batch, () => this.#offer());
   }
 
   #walkTable(chain: RemoteChain): void {
-    const { win, off } = this.#locate(chain.tableGpa, chain.tableLen)!;
-    const { u32 } = this.#windows.windows[win]!;
-    chain.walk(u32, off / 4, chain.tableLen / DESC_BYTES, 0, this.#direction, false);
+    const place: Place = { win: 0, off: 0 };
+    this.#memory!.map.locate(chain.tableGpa, chain.tableLen, place);
+    const { u32 } = this.#windows.windows[place.win]!;
+    chain.walk(u32, place.off / 4, chain.tableLen / DESC_BYTES, 0, this.#direction, false);
   }
 
   get #direction(): number {
@@ -405,14 +405,15 @@ export class RemoteVirtqueue {
     return bytes < HELD_BYTES && pieces <= MAX_SEGMENTS;
   }
 
-  #offer(chains: readonly RemoteChain[]): void {
+  #offer(): void {
     const standIn = this.#standIn!;
-    for (const chain of chains) {
+    for (const chain of this.#fetching) {
       this.#chains[this.#offered & (this.#vq.size - 1)] = chain;
       standIn.offer(this.#offered, chain.head, this.#ring.table);
       this.#offered = after(this.#offered);
     }
     standIn.availIdx = this.#offered;
+    this.#fetching = [];
     this.#events.available();
     this.#end();
   }
