@@ -89,6 +89,18 @@ export class RemoteMemory {
     });
   }
 
+  /** Likewise from `from`; the copy stays as it is. What is shared is written at once. */
+  storeFrom(batch: DmaBatch, gpa: number, from: Uint8Array): boolean {
+    const add = (at: number, length: number): void => {
+      if (this.map.isReadOnly(at)) return;
+      batch.transfers.push({ kind: 'write', gpa: at, bytes: from.slice(at - gpa, at - gpa + length) });
+      batch.bytes += length;
+    };
+    const copy = (at: number, length: number): void =>
+      this.#bytesAt(length).set(from.subarray(at - gpa, at - gpa + length));
+    return this.#each(gpa, from.length, add, copy);
+  }
+
   /** Carries out a batch; `done` is called once it is over, at once if it is empty. */
   submit(batch: DmaBatch, done: (ok: boolean) => void): void {
     if (batch.empty) done(true);

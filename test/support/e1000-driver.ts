@@ -1,6 +1,9 @@
 /**
  * A driver of an 82545EM as Linux's e1000 is one, over memory of our own: it finds the controller through its
  * registers, reads the EEPROM, sets up rings, and sends and receives. Tests reach below it at any point.
+ *
+ * Its memory is shared with the controller, or it is not, all of it or parts. Then transfers are carried out whenever the
+ * driver looks at anything, unless the test holds them back.
  */
 import { E1000 } from '../../src/frontends/e1000/device.js';
 import type { InterruptLimits } from '../../src/frontends/e1000/interrupts.js';
@@ -9,11 +12,13 @@ import * as D from '../../src/frontends/e1000/tx-descriptor.js';
 import { PCI_COMMAND } from '../../src/frontends/pci/config-space.js';
 import type { PciInterrupts } from '../../src/frontends/pci/pci-function.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
-import type { Window } from '../../src/memory/window.js';
+import type { DmaTransfer } from '../../src/memory/remote-memory.js';
+import type { Mapping, Window } from '../../src/memory/window.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import type { TestRuntime } from './runtime.js';
+import { TestDmaChannel } from './test-dma-channel.js';
 
 const PAGE = 4096;
 
@@ -28,6 +33,13 @@ export const RXD_PIF = 0x80;
 export const RXD_TCPE = 0x20;
 export const RXD_IPE = 0x40;
 export const RXD_RXE = 0x80;
+
+/** Memory that the guest has, in whole pages. */
+export interface GuestRegion {
+  gpa: number;
+  size: number;
+  shared: boolean;
+}
 
 export interface E1000GuestOptions {
   backend: string;
@@ -47,6 +59,10 @@ export interface E1000GuestOptions {
   interruptLimits?: InterruptLimits;
   /** false: registers are as after power-up */
   start?: boolean;
+  /** whether the controller is given the memory itself (true by default), or must ask for it */
+  shared?: boolean;
+  /** instead of one region of all of it */
+  regions?: (guest: E1000Guest) => GuestRegion[];
 }
 
 export interface ReceivedFrame {
@@ -90,8 +106,13 @@ export function bufferBits(length: number): number {
 }
 
 export class E1000Guest {
-  readonly device: E1000;
   readonly memory: GuestMemory;
+  /** carries what is not shared */
+  readonly channel: TestDmaChannel;
+  /** transfers wait until the test delivers them */
+  held = false;
+  /** what the hypervisor refuses */
+  refuses: (transfer: DmaTransfer) => boolean = () => false;
   readonly window: Window;
   /** offset of guest-physical 0 in the window */
   readonly base: number;
@@ -102,15 +123,16 @@ export class E1000Guest {
   readonly txRing: number;
   readonly rxBuffers: number;
   readonly txBuffers: number;
-  /** level of the pin, and how often it rose; messages */
-  pin = false;
-  pinRises = 0;
-  messages = 0;
   /** next descriptor to look at, and to fill */
   rxNext = 0;
   rxTail = 0;
   txNext = 0;
   txClean = 0;
+  readonly #device: E1000;
+  readonly #view: Mapping;
+  #pin = false;
+  #pinRises = 0;
+  #messages = 0;
   readonly #txBufLen = 66 * 1024;
   readonly #txSlots = 32;
   #txSlot = 0;
@@ -121,10 +143,11 @@ export class E1000Guest {
   ) {
     const { backend, name = 'nic', mac = Uint8Array.of(2, 0, 0, 0, 0, 1), ringSize = 64, rxBufLen = 2048 } = options;
     const { wrap = (inner) => inner, start = true, rxBuffers = ringSize - 1, rctl = 0 } = options;
-    const { interruptLimits = { gapUs: 0, transmitUs: 0 } } = options;
+    const { interruptLimits = { gapUs: 0, transmitUs: 0 }, shared = true } = options;
+    const { regions = () => [{ gpa: 0, size: this.size, shared }] } = options;
     this.ringSize = ringSize;
     this.rxBufLen = rxBufLen;
-    this.device = new E1000({
+    this.#device = new E1000({
       runtime,
       name,
       mac,
@@ -138,13 +161,20 @@ export class E1000Guest {
     this.size = Math.ceil((this.txBuffers + this.#txSlots * this.#txBufLen) / PAGE) * PAGE;
     const fd = memfdCreate('e1000-guest', 0);
     ftruncate(fd.number, this.size);
+    this.#view = runtime.windows.mapFile({ fd: fd.number, fileOffset: 0, length: this.size, pageSize: PAGE });
+    this.window = this.#view.window;
+    this.base = this.#view.off;
+    const refuses = (transfer: DmaTransfer): boolean => this.refuses(transfer);
+    this.channel = new TestDmaChannel({ u8: this.window.u8, base: this.base, refuses });
+    this.channel.arrived = (gpa, bytes) => this.memory.remote!.arrived(gpa, bytes);
     this.memory = new GuestMemory(runtime.windows);
-    this.memory.addRegion({ gpa: 0, size: this.size, userAddr: 0, mmapOffset: 0, fd: fd.number, pageSize: PAGE });
+    for (const region of regions(this)) {
+      const spec = { gpa: region.gpa, size: region.size, userAddr: region.gpa };
+      if (!region.shared) this.memory.addRemoteRegionLater(spec, this.channel);
+      else this.memory.addRegionLater({ ...spec, mmapOffset: region.gpa, fd: fd.number, pageSize: PAGE });
+    }
+    this.memory.settle();
     fd.close();
-    const place = { win: 0, off: 0 };
-    this.memory.locate(0, this.size, place);
-    this.window = runtime.windows.windows[place.win]!;
-    this.base = place.off;
     this.attach();
     if (start) this.start(rxBuffers, rctl);
   }
@@ -152,14 +182,41 @@ export class E1000Guest {
   attach(): void {
     const interrupts: PciInterrupts = {
       intx: (level) => {
-        if (level && !this.pin) this.pinRises++;
-        this.pin = level;
+        if (level && !this.#pin) this.#pinRises++;
+        this.#pin = level;
       },
-      msi: () => void this.messages++,
+      msi: () => void this.#messages++,
       msix: () => {},
     };
-    this.device.attach(this.memory, interrupts);
+    this.#device.attach(this.memory, interrupts);
     this.configWrite(PCI_COMMAND, 0x7);
+  }
+
+  /** Carries out transfers until there are none, and lets the controller serve what comes of them. */
+  settle(): void {
+    if (this.held) return;
+    while (this.channel.deliverAll() > 0) this.#device.poll();
+  }
+
+  get device(): E1000 {
+    this.settle();
+    return this.#device;
+  }
+
+  /** level of the pin, and how often it rose */
+  get pin(): boolean {
+    this.settle();
+    return this.#pin;
+  }
+
+  get pinRises(): number {
+    this.settle();
+    return this.#pinRises;
+  }
+
+  get messages(): number {
+    this.settle();
+    return this.#messages;
   }
 
   configWrite(off: number, value: number): void {
@@ -253,10 +310,12 @@ export class E1000Guest {
   // ---- memory ----
 
   bytes(gpa: number, len: number): Uint8Array {
+    this.settle();
     return this.window.u8.subarray(this.base + gpa, this.base + gpa + len);
   }
 
   word(gpa: number): number {
+    this.settle();
     return this.window.u32[(this.base + gpa) / 4]!;
   }
 
@@ -391,6 +450,7 @@ export class E1000Guest {
   }
 
   reclaim(): number {
+    this.settle();
     let n = 0;
     while (this.txClean !== this.txNext) {
       const at = this.txRing + 16 * this.txClean;
@@ -402,7 +462,9 @@ export class E1000Guest {
   }
 
   close(): void {
-    this.device.close();
+    this.channel.close();
+    this.#device.close();
     this.memory.close();
+    this.#view.close();
   }
 }

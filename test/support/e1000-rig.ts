@@ -1,6 +1,9 @@
-/** For each test of e1000: a runtime, guests on a switch by name, and a look for what they leave behind. */
+/**
+ * For each test of e1000: a runtime, guests on a switch by name, and a look for what they leave behind. `test` makes two
+ * of each: one with guests that share their memory, and one with guests that do not.
+ */
 import assert from 'node:assert/strict';
-import { afterEach, beforeEach } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { E1000Guest, type E1000GuestOptions } from './e1000-driver.js';
 import { type TestRuntime, testRuntime } from './runtime.js';
@@ -12,6 +15,8 @@ export interface E1000Rig {
   e1000(name: string, options?: Partial<E1000GuestOptions>): E1000Guest;
   virtio(name: string, options?: Partial<TestGuestOptions>): TestGuest;
   count(subject: string, name: string): number;
+  /** a test in shared memory, and once more in memory that is not */
+  test(title: string, body: () => void): void;
 }
 
 /** A backend that takes no header: what it is given must be complete. */
@@ -22,10 +27,12 @@ export function withoutHeader(backend: NetBackend): NetBackend {
 
 export function e1000Rig(): E1000Rig {
   let runtime: TestRuntime;
-  let guests: { close(): void }[] = [];
+  let guests: { close(): void; settle?(): void }[] = [];
+  let shared = true;
   beforeEach(() => {
     runtime = testRuntime();
     guests = [];
+    shared = true;
   });
   afterEach(() => {
     for (const guest of guests) guest.close();
@@ -38,7 +45,7 @@ export function e1000Rig(): E1000Rig {
     },
     e1000(name, options = {}) {
       const mac = Uint8Array.of(2, 0, 0, 0, 0, name.charCodeAt(0) - 96);
-      const guest = new E1000Guest(runtime, { backend: `vale0:${name}`, name, mac, ...options });
+      const guest = new E1000Guest(runtime, { backend: `vale0:${name}`, name, mac, shared, ...options });
       guests.push(guest);
       return guest;
     },
@@ -47,6 +54,19 @@ export function e1000Rig(): E1000Rig {
       guests.push(guest);
       return guest;
     },
-    count: (subject, name) => runtime.count(subject, name),
+    count(subject, name) {
+      for (const guest of guests) guest.settle?.();
+      return runtime.count(subject, name);
+    },
+    test(title, body) {
+      test(title, () => {
+        shared = true;
+        body();
+      });
+      test(`${title} (memory that is not shared)`, () => {
+        shared = false;
+        body();
+      });
+    },
   };
 }

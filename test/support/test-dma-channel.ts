@@ -4,6 +4,12 @@
  */
 import type { DmaChannel, DmaTransfer } from '../../src/memory/remote-memory.js';
 
+/** A transfer as tests compare it: "read 0x1000 16". */
+export function transferText(transfer: DmaTransfer): string {
+  const { kind, gpa } = transfer;
+  return `${kind} 0x${gpa.toString(16)} ${kind === 'read' ? transfer.length : transfer.bytes.length}`;
+}
+
 interface Batch {
   readonly transfers: readonly DmaTransfer[];
   readonly done: (ok: boolean) => void;

@@ -29,6 +29,7 @@ export const counterNames = [
   'register_writes',
   'fault_register',
   'fault_tx_ring',
+  'fault_tx_dma',
   'fault_tx_type',
   'fault_tx_mixed',
   'fault_tx_unfinished',
@@ -37,6 +38,7 @@ export const counterNames = [
   'fault_tx_checksum',
   'fault_tx_segmentation',
   'fault_rx_ring',
+  'fault_rx_dma',
   'fault_rx_address',
 ] as const;
 

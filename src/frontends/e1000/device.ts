@@ -111,7 +111,8 @@ export class E1000 implements PciFunction, Pollable {
     this.#interrupts = this.#makeInterrupts(words, options.interruptLimits ?? DEFAULT_LIMITS);
     const statistics = new Statistics(words);
     this.#receiver = new Receiver(words, windows, this.#backend, values, this.#filters, statistics, this.#interrupts);
-    this.#transmitter = new Transmitter(words, windows, this.#backend, values, statistics, this.#interrupts);
+    const wake = () => runtime.loop.activate(this);
+    this.#transmitter = new Transmitter(words, windows, this.#backend, values, statistics, this.#interrupts, wake);
     this.#agree();
     this.#resetController();
     runtime.loop.add(this);
@@ -129,21 +130,23 @@ export class E1000 implements PciFunction, Pollable {
 
   detach(): void {
     this.reset();
+    this.#transmitter.detach();
+    this.#receiver.detach();
     this.#memory = undefined;
     this.#output = undefined;
     this.#updateReadiness();
   }
 
   memoryChanged(): void {
-    this.#transmitter.ring.forget();
-    this.#transmitter.changed();
-    this.#receiver.ring.forget();
+    this.#transmitter.memoryChanged();
+    this.#receiver.memoryChanged();
     this.#runtime.loop.activate(this);
   }
 
   configChanged(): void {
     this.#updateReadiness();
     this.#interrupts.update();
+    this.#runtime.loop.activate(this);
   }
 
   reset(): void {
@@ -255,7 +258,7 @@ export class E1000 implements PciFunction, Pollable {
         this.#runtime.loop.activate(this);
       },
       ring: (_value, word) => this.#ringChanged(word),
-      rdt: () => this.#receiver.resume(),
+      rdt: () => this.#receiver.posted(),
       rdtr: (value) => {
         if ((value & R.RDTR_FPD) !== 0) this.#interrupts.flushReceive();
       },
@@ -289,11 +292,11 @@ export class E1000 implements PciFunction, Pollable {
 
   #ringChanged(word: number): void {
     if (word >= R.TDBAL >> 2) {
-      this.#transmitter.changed();
+      this.#transmitter.renew();
       this.#runtime.loop.activate(this);
       return;
     }
-    this.#receiver.ring.stale = true;
+    this.#receiver.renew();
     this.#receiver.resume();
   }
 
@@ -305,9 +308,8 @@ export class E1000 implements PciFunction, Pollable {
     this.#registers.reset();
     this.#registers.words[R.EECD >> 2] = this.#eeprom.wire(this.#registers.words[R.EECD >> 2]!);
     this.#loadAddress();
-    this.#transmitter.ring.forget();
-    this.#transmitter.changed();
-    this.#receiver.ring.forget();
+    this.#transmitter.renew();
+    this.#receiver.renew();
     this.#updateLink();
   }
 
@@ -348,6 +350,7 @@ export class E1000 implements PciFunction, Pollable {
     const receiver = this.#receiver;
     const receives = memory !== undefined && (words[R.RCTL >> 2]! & R.RCTL_EN) !== 0;
     receiver.memory = memory;
+    if (!receives) receiver.disable();
     const looping = this.#phy.loopback || (words[R.RCTL >> 2]! & R.RCTL_LBM) === R.RCTL_LBM_MAC;
     if (looping !== this.#looping) {
       receiver.mute = C.rx_drop_disabled;

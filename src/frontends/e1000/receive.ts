@@ -5,6 +5,8 @@
  * change, the rest straight into the buffers: one copy. What is rejected has used no descriptor. When the driver has
  * left none, receive is disabled until it writes RDT; frames wait in the backend. While it has no ring at all frames
  * are dropped and counted, so that it never meets stale ones.
+ *
+ * remote-receive.ts brings descriptors that lie in memory that is not shared, and stores what is received.
  */
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import type { WindowPool } from '../../memory/window.js';
@@ -18,6 +20,7 @@ import { C } from './counters.js';
 import { ACCEPTED_INEXACT, type Filters, REJECTED } from './filters.js';
 import type { Interrupts } from './interrupts.js';
 import * as R from './registers.js';
+import { RemoteReceive } from './remote-receive.js';
 import { DescriptorRing } from './ring.js';
 import { RxBuffers } from './rx-buffers.js';
 import { ReceiveChecksum, RXD_STAT_IXSM, shifted, swap16 } from './rx-checksum.js';
@@ -61,9 +64,17 @@ export class Receiver {
   readonly #interrupts: Interrupts;
   readonly #checksum = new ReceiveChecksum();
   readonly #buffers: RxBuffers;
+  readonly #remote: RemoteReceive;
+  /** receive is disabled: frames wait */
+  #held = false;
+  /** descriptors that the next frame takes, if it is starved */
+  #wanted = 0;
   /** bytes that the tag of the frame before took: what comes is likely alike */
   #expectedTag = 0;
+  // of the burst in hand: descriptors or frames that were returned, frames and bytes among them, and causes
+  #returned = 0;
   #frames = 0;
+  #bytes = 0;
   #causes = 0;
   #small = false;
 
@@ -84,6 +95,12 @@ export class Receiver {
     this.#interrupts = interrupts;
     this.ring = new DescriptorRing(words, R.RDBAL, windows);
     this.#buffers = new RxBuffers(windows, MAX_LONG);
+    this.#remote = new RemoteReceive(
+      this.ring,
+      values,
+      () => this.#goOn(),
+      (frames, bytes, causes) => this.#delivered(frames, bytes, causes),
+    );
   }
 
   close(): void {
@@ -97,7 +114,9 @@ export class Receiver {
       return;
     }
     const memory = this.memory!;
+    this.#returned = 0;
     this.#frames = 0;
+    this.#bytes = 0;
     this.#causes = 0;
     this.#small = false;
     for (;;) {
@@ -108,17 +127,67 @@ export class Receiver {
         continue;
       }
       if (this.#tooLong(len)) continue;
-      if (!this.#receiveOne(memory, len)) break;
+      if (!this.#receiveOne(len)) break;
     }
-    if (this.#frames > 0) this.#interrupts.received(this.#causes | (this.#small ? R.ICR_SRPD : 0));
-    else if (this.#causes !== 0) this.#interrupts.raise(this.#causes);
+    if (this.#returned === 0) {
+      if (this.#causes !== 0) this.#interrupts.raise(this.#causes);
+      return;
+    }
+    const causes = this.#causes | (this.#small ? R.ICR_SRPD : 0);
+    if (this.ring.remote === undefined) this.#delivered(this.#frames, this.#bytes, causes);
+    else this.#remote.store(this.#frames, this.#bytes, causes);
   }
 
-  /** Descriptors came, or will never come: lets the backend call again. */
+  /** RDT was written. */
+  posted(): void {
+    if (this.ring.remote !== undefined) this.#remote.tailMoved();
+    this.resume();
+  }
+
+  /** Descriptors came, or will never come: lets the backend call again, and fetches those that are not here. */
   resume(): void {
-    if (!this.starved) return;
+    const { ring } = this;
+    const fetches = this.mute !== C.rx_drop_disabled && ring.usable(this.memory!) && ring.remote !== undefined;
+    if (fetches) this.#remote.stage();
+    if (!this.#held) return;
+    this.#held = false;
     this.starved = false;
     this.backend.recvEnable();
+  }
+
+  /** The driver does not receive any more. */
+  disable(): void {
+    this.#remote.disable();
+  }
+
+  /** The driver has set the ring up anew, or reset the controller. */
+  renew(): void {
+    this.#remote.cancel();
+    this.ring.renew();
+  }
+
+  memoryChanged(): void {
+    this.#remote.cancelFetch();
+    this.ring.forget();
+  }
+
+  /** The hypervisor has gone, after a reset. */
+  detach(): void {
+    this.#remote.abandon();
+  }
+
+  /** Transfers are over. What was too little for the next frame still is. */
+  #goOn(): void {
+    const { ring, memory } = this;
+    if (this.starved && memory !== undefined && ring.usable(memory) && ring.count < this.#wanted) return;
+    this.resume();
+  }
+
+  /** The driver has a burst: tells it. */
+  #delivered(frames: number, bytes: number, causes: number): void {
+    this.#values[C.rx_frames]! += frames;
+    this.#values[C.rx_bytes]! += bytes;
+    this.#interrupts.received(causes);
   }
 
   #discard(counter: number): void {
@@ -137,11 +206,11 @@ export class Receiver {
   }
 
   /** False: there are no descriptors for the frame, or no frame. */
-  #receiveOne(memory: GuestMemory, len: number): boolean {
+  #receiveOne(len: number): boolean {
     const rctl = this.#words[R.RCTL >> 2]!;
     const bufLen = bufferLength(rctl);
     const fcs = (rctl & R.RCTL_SECRC) !== 0 ? 0 : FCS_LEN;
-    const count = this.#gather(memory, bufLen, Math.max(len, MIN_FRAME_LEN) + fcs);
+    const count = this.#gather(bufLen, Math.max(len, MIN_FRAME_LEN) + fcs);
     if (count === NEVER_FITS) {
       this.#statistics.count(R.MPC);
       this.#discard(C.rx_drop_too_long);
@@ -174,38 +243,52 @@ export class Receiver {
    * not RCTL.BSIZE, which an IOMMU takes at its word. Returns how many descriptors they are. A descriptor whose buffer cannot be
    * written is returned to the driver with an error.
    */
-  #gather(memory: GuestMemory, bufLen: number, need: number): number {
+  #gather(bufLen: number, need: number): number {
     const { ring } = this;
+    const { map } = ring;
     const { pieces } = this.#buffers;
     const want = Math.ceil(need / bufLen);
     if (want > ring.size - 1) return NEVER_FITS;
     for (;;) {
-      if (ring.count < want) return this.#starve();
+      const ready = ring.remote === undefined ? ring.count : this.#remote.ready(bufLen);
+      if (ready < want) return ring.count < want ? this.#starve(want) : this.#wait();
       pieces.clear();
-      let at = ring.head;
+      let at = ring.next;
       let got = 0;
       while (got < want) {
         const w = ring.off32 + 4 * at;
         const gpa = ring.u32[w]! + ring.u32[w + 1]! * 4294967296;
         const len = Math.min(bufLen, need - got * bufLen);
-        if (gpa === 0 || memory.translate(gpa, len, pieces) !== 0) break;
+        if (gpa === 0 || map.translate(gpa, len, pieces) !== 0) break;
         got++;
         if (++at === ring.size) at = 0;
       }
       if (got === want) return want;
       // those before it are used for nothing: a frame lies in descriptors that follow each other
       for (let i = 0; i <= got; i++) this.#writeBack(0, RXD_STAT_EOP | RXD_STAT_IXSM, RXD_ERR_RXE, 0);
-      this.#frames++;
+      this.#returned++;
       this.#values[C.fault_rx_address]!++;
     }
   }
 
   /** No descriptors: the backend keeps the frames until the driver writes RDT. */
-  #starve(): number {
+  #starve(want: number): number {
     this.starved = true;
+    this.#wanted = want;
     this.#values[C.rx_starved]!++;
     this.#statistics.count(R.RNBC);
     this.#causes |= R.ICR_RXO | R.ICR_RXDMT0;
+    return this.#hold();
+  }
+
+  /** There are descriptors, and they are not here yet, or the burst is full: the backend keeps the frames until then. */
+  #wait(): number {
+    this.#remote.stage();
+    return this.#hold();
+  }
+
+  #hold(): number {
+    this.#held = true;
     this.backend.recvDisable();
     return STARVED;
   }
@@ -285,9 +368,9 @@ export class Receiver {
     buffers.put(front + strip, here - strip, 0);
     const broadcast = u8[front + strip] === 0xff && isBroadcast(u8, front + strip);
     this.#statistics.received(total, u8[front + strip]!, broadcast);
-    this.#values[C.rx_frames]!++;
-    this.#values[C.rx_bytes]! += len;
+    this.#returned++;
     this.#frames++;
+    this.#bytes += len;
     if (total + FCS_LEN <= this.#words[R.RSRPD >> 2]!) this.#small = true;
     this.#return(total - strip + fcs, bufLen, status, errors, csum, special);
   }
@@ -337,12 +420,12 @@ export class Receiver {
   /** Returns the descriptor at the head. */
   #writeBack(lengthAndCsum: number, status: number, errors: number, special: number): void {
     const { ring } = this;
-    const { head, i32 } = ring;
-    const w = ring.off32 + 4 * head;
+    const { next, i32 } = ring;
+    const w = ring.off32 + 4 * next;
     i32[w + 2] = lengthAndCsum;
     // the driver looks at DD: everything else is written before it
     Atomics.store(i32, w + 3, status | RXD_STAT_DD | (errors << 8) | (special << 16));
-    ring.head = head + 1 === ring.size ? 0 : head + 1;
+    ring.next = next + 1 === ring.size ? 0 : next + 1;
   }
 }
 

@@ -4,9 +4,14 @@
  *
  * The driver may write these registers at any time and with any value. So they are looked at anew for each burst,
  * and the ring is served only if it lies in guest memory, has a length, and head and tail are within it.
+ *
+ * A ring in memory that is not shared has a copy here, of its own, which nothing but its transfers writes
+ * (remote-ring.ts): [next, staged) are descriptors that are here and not served, [head, next) those that are served,
+ * of which the driver's memory does not say so yet.
  */
-import type { Place } from '../../memory/address-map.js';
+import { AddressMap, type Place } from '../../memory/address-map.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
+import type { RemoteMemory } from '../../memory/remote-memory.js';
 import type { WindowPool } from '../../memory/window.js';
 
 export const DESCRIPTOR_BYTES = 16;
@@ -21,22 +26,33 @@ const TAIL = 6;
 const NO_U32: Uint32Array = new Uint32Array(0);
 const NO_I32: Int32Array = new Int32Array(0);
 const NO_U8: Uint8Array = new Uint8Array(0);
+const NOWHERE = new AddressMap();
 
 export class DescriptorRing {
   /** descriptors */
   size = 0;
-  /** views of the window that the ring lies in, and where it begins, in words */
+  /** views of the window that the ring lies in, or of its copy, and where it begins, in words */
   u32: Uint32Array = NO_U32;
   i32: Int32Array = NO_I32;
   u8: Uint8Array = NO_U8;
   off32 = 0;
+  /** translates the addresses of its buffers */
+  map: AddressMap = NOWHERE;
   /** the registers changed, or the memory did: look again */
   stale = true;
+  /** what reaches the ring if it lies in memory that is not shared */
+  remote: RemoteMemory | undefined;
+  /** of a ring in such memory: where what is here ends */
+  staged = 0;
   readonly #words: Uint32Array;
   readonly #first: number;
   readonly #windows: WindowPool;
   readonly #place: Place = { win: 0, off: 0 };
   #located = false;
+  /** it is not to be served until it is set up anew */
+  #refused = false;
+  #copy: ArrayBuffer | undefined;
+  #next = 0;
 
   /** `first`: place of the base address register. */
   constructor(words: Uint32Array, first: number, windows: WindowPool) {
@@ -57,6 +73,21 @@ export class DescriptorRing {
     return this.#words[this.#first + TAIL]!;
   }
 
+  /** The next descriptor to be served: the head, which in memory that is not shared comes after it. */
+  get next(): number {
+    return this.remote === undefined ? this.head : this.#next;
+  }
+
+  set next(index: number) {
+    if (this.remote === undefined) this.head = index;
+    else this.#next = index;
+  }
+
+  /** Guest-physical address. */
+  get base(): number {
+    return this.#words[this.#first + BAL]! + this.#words[this.#first + BAH]! * 4294967296;
+  }
+
   /** Descriptors that the registers say there are. */
   get length(): number {
     return this.#words[this.#first + LEN]! / DESCRIPTOR_BYTES;
@@ -68,13 +99,18 @@ export class DescriptorRing {
     return this.#located && this.head < this.size && this.tail < this.size;
   }
 
-  /** Descriptors that the controller owns. The ring must be usable. */
+  /** Descriptors that the controller has not served. The ring must be usable. */
   get count(): number {
-    const n = this.tail - this.head;
+    return this.distance(this.next, this.tail);
+  }
+
+  /** Descriptors from one index to another. */
+  distance(from: number, to: number): number {
+    const n = to - from;
     return n < 0 ? n + this.size : n;
   }
 
-  /** Forgets where the ring is. */
+  /** The memory changed: forgets where the ring is, and what is here of it. */
   forget(): void {
     this.stale = true;
     this.#located = false;
@@ -82,20 +118,72 @@ export class DescriptorRing {
     this.u32 = NO_U32;
     this.i32 = NO_I32;
     this.u8 = NO_U8;
+    this.map = NOWHERE;
+    this.remote = undefined;
+    this.unstage();
+  }
+
+  /** The driver has set the ring up anew, or reset all of the controller. */
+  renew(): void {
+    this.forget();
+    this.#refused = false;
+    this.#copy = undefined;
+  }
+
+  /** The hypervisor has refused a transfer. */
+  refuse(): void {
+    this.forget();
+    this.#refused = true;
+  }
+
+  /** What is here and not served is not here any more. */
+  unstage(): void {
+    this.staged = this.#next;
+  }
+
+  /** Nor is what was served beyond the head. */
+  rewind(): void {
+    this.#next = this.head;
+    this.unstage();
+  }
+
+  /** Whether this is the copy of a ring that nobody has set up anew since. */
+  isCopy(u8: Uint8Array): boolean {
+    return u8.buffer === this.#copy;
   }
 
   #locate(memory: GuestMemory): void {
     this.stale = false;
-    const words = this.#words;
-    const bytes = words[this.#first + LEN]!;
-    const base = words[this.#first + BAL]! + words[this.#first + BAH]! * 4294967296;
+    const bytes = this.#words[this.#first + LEN]!;
+    const place = this.#place;
     this.size = bytes / DESCRIPTOR_BYTES;
-    this.#located = bytes > 0 && memory.locate(base, bytes, this.#place) && this.#place.off % 4 === 0;
-    if (!this.#located) return;
-    const window = this.#windows.windows[this.#place.win]!;
-    this.u32 = window.u32;
-    this.i32 = window.i32;
-    this.u8 = window.u8;
-    this.off32 = this.#place.off / 4;
+    this.#located = false;
+    if (bytes === 0 || this.#refused) return;
+    if (!memory.locate(this.base, bytes, place)) this.#locateRemote(memory.remote, bytes);
+    else if (place.off % 4 === 0) {
+      const { u32, i32, u8 } = this.#windows.windows[place.win]!;
+      this.#copy = undefined;
+      this.#look(u32, i32, u8, place.off / 4, memory);
+    }
+  }
+
+  #locateRemote(remote: RemoteMemory | undefined, bytes: number): void {
+    if (remote?.map.locate(this.base, bytes, this.#place) !== true) return;
+    if (this.#copy === undefined) {
+      this.#copy = new ArrayBuffer(bytes);
+      this.rewind();
+    }
+    this.remote = remote;
+    const copy = this.#copy;
+    this.#look(new Uint32Array(copy), new Int32Array(copy), new Uint8Array(copy), 0, remote.map);
+  }
+
+  #look(u32: Uint32Array, i32: Int32Array, u8: Uint8Array, off32: number, map: AddressMap): void {
+    this.#located = true;
+    this.u32 = u32;
+    this.i32 = i32;
+    this.u8 = u8;
+    this.off32 = off32;
+    this.map = map;
   }
 }

@@ -4,7 +4,10 @@
  * A frame is served once its last descriptor (EOP) is there, and its buffers are read in place; descriptors are
  * written back and TDH moves on after the burst's flush(), when nothing of them is needed any more. Each descriptor
  * is read once, and what the driver changes later has no effect.
+ *
+ * remote-transmit.ts brings what lies in memory that is not shared, and stores what is written back.
  */
+import type { AddressMap } from '../../memory/address-map.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { Iovec } from '../../memory/iovec.js';
 import type { WindowPool } from '../../memory/window.js';
@@ -12,6 +15,7 @@ import { MAX_FRAME_LEN, type NetBackend } from '../../net-backends/net-backend.j
 import { C } from './counters.js';
 import type { Interrupts } from './interrupts.js';
 import * as R from './registers.js';
+import { RemoteTransmit } from './remote-transmit.js';
 import { DescriptorRing } from './ring.js';
 import type { Statistics } from './statistics.js';
 import * as D from './tx-descriptor.js';
@@ -33,8 +37,6 @@ export class Transmitter {
   readonly ring: DescriptorRing;
   readonly frames: TxFrames;
   memory: GuestMemory | undefined;
-  /** the driver may transmit: TCTL.EN, and a hypervisor that lets us read its memory */
-  enabled = false;
   linkUp = true;
   readonly #words: Uint32Array;
   readonly #values: Float64Array;
@@ -42,6 +44,8 @@ export class Transmitter {
   readonly #context = new D.TxContext();
   readonly #options = new TxOptions();
   readonly #iov = new Iovec(MAX_PIECES);
+  readonly #remote: RemoteTransmit;
+  #enabled = false;
   /** REPORT and DELAY of each descriptor of the burst */
   readonly #reports = new Uint8Array(65536);
   /** descriptors of the burst, and of the frame in hand */
@@ -61,57 +65,96 @@ export class Transmitter {
     values: Float64Array,
     statistics: Statistics,
     interrupts: Interrupts,
+    wake: () => void,
   ) {
     this.#words = words;
     this.#values = values;
     this.#interrupts = interrupts;
     this.ring = new DescriptorRing(words, R.TDBAL, windows);
     this.frames = new TxFrames(windows, backend, values, statistics);
+    this.#remote = new RemoteTransmit(this.ring, values, wake);
   }
 
   close(): void {
     this.frames.close();
   }
 
-  /** A register of the ring was written. */
-  changed(): void {
-    this.ring.stale = true;
-    this.#waitsAt = -1;
-    this.#refused = false;
+  /** The driver may transmit: TCTL.EN, and a hypervisor that lets us read its memory. */
+  set enabled(on: boolean) {
+    if (!on) {
+      this.#remote.cancelFetch();
+      this.#lookAgain();
+    }
+    this.#enabled = on;
+  }
+
+  /** The driver has set the ring up anew, or reset the controller. */
+  renew(): void {
+    this.#remote.cancel();
+    this.ring.renew();
+    this.#lookAgain();
+  }
+
+  memoryChanged(): void {
+    this.#remote.cancelFetch();
+    this.ring.forget();
+    this.#lookAgain();
+  }
+
+  /** The hypervisor has gone, after a reset. */
+  detach(): void {
+    this.#remote.abandon();
   }
 
   /** TDT was written. */
   kick(): void {
+    if (this.ring.remote !== undefined) this.#remote.tailMoved();
+    this.#lookAgain();
+  }
+
+  #lookAgain(): void {
+    this.#waitsAt = -1;
     this.#refused = false;
   }
 
   /** Descriptors wait that serve() would do something with. */
   get hasWork(): boolean {
     const { ring } = this;
-    return this.enabled && !this.#refused && ring.head !== ring.tail && ring.tail !== this.#waitsAt;
+    if (!this.#enabled || this.#refused) return false;
+    if (ring.remote !== undefined) return this.#remote.hasWork(this.#waitsAt);
+    return ring.head !== ring.tail && ring.tail !== this.#waitsAt;
   }
 
   /** Serves at most one burst, up to and including the backend's flush. Returns the frames taken. */
   serve(): number {
     if (!this.hasWork) return 0;
     const { ring } = this;
-    const memory = this.memory!;
-    if (!ring.usable(memory)) {
+    if (!ring.usable(this.memory!)) {
       this.#refused = true;
       this.#values[C.fault_tx_ring]!++;
       return 0;
     }
-    const { size, tail, head: start } = ring;
+    if (ring.remote === undefined) return this.#serveTo(ring.tail);
+    const served = this.#serveTo(this.#remote.end);
+    // the flush may have led to us being reset
+    if (ring.remote !== undefined) this.#remote.stage(this.#waitsAt);
+    return served;
+  }
+
+  /** Serves frames as far as descriptor `end`. */
+  #serveTo(end: number): number {
+    const { ring } = this;
+    const { size, map, next: start } = ring;
     let head = start;
     let served = 0;
     this.#burst = 0;
     this.#waitsAt = -1;
-    while (head !== tail && served < BUDGET) {
+    while (head !== end && served < BUDGET) {
       this.#taken = 0;
       const cmd = ring.u32[ring.off32 + 4 * head + 2]!;
       const kind = D.descriptorKind(cmd);
       if (kind !== D.LEGACY && kind !== D.DATA) this.#other(kind, cmd, head);
-      else if (!this.#frame(memory, kind, cmd, head, tail)) break;
+      else if (!this.#frame(map, kind, cmd, head, end)) break;
       this.#burst += this.#taken;
       head += this.#taken;
       if (head >= size) head -= size;
@@ -120,7 +163,7 @@ export class Transmitter {
     if (served === 0) return 0;
     this.frames.flush();
     // the flush may have led to us being reset: then there is nothing to write back
-    if (this.enabled && !ring.stale && ring.head === start) this.#writeBack(start, head, tail);
+    if (this.#enabled && !ring.stale && ring.next === start) this.#writeBack(start, head);
     return served;
   }
 
@@ -134,8 +177,8 @@ export class Transmitter {
   }
 
   /** Sends the frame that begins at `head`. False: its end is not there yet, or the backend is full. */
-  #frame(memory: GuestMemory, kind: number, cmd: number, head: number, tail: number): boolean {
-    if (!this.#gather(memory, kind, cmd, head, tail)) {
+  #frame(map: AddressMap, kind: number, cmd: number, head: number, tail: number): boolean {
+    if (!this.#gather(map, kind, cmd, head, tail)) {
       this.#waitsAt = tail;
       return false;
     }
@@ -146,7 +189,7 @@ export class Transmitter {
   }
 
   /** Collects the buffers and options of a frame. False if its last descriptor is not there. */
-  #gather(memory: GuestMemory, kind: number, firstCmd: number, head: number, tail: number): boolean {
+  #gather(map: AddressMap, kind: number, firstCmd: number, head: number, tail: number): boolean {
     const { size, u32, off32 } = this.ring;
     const iov = this.#iov;
     this.frames.begin(iov);
@@ -164,7 +207,7 @@ export class Transmitter {
       else if (kind === D.DATA && this.#taken === 1) this.#dataOptions(cmd, opts);
       const len = cmd & lenMask;
       // one without an address or a length transfers nothing (§3.3.3)
-      if (len > 0 && (low | high) !== 0 && this.#fault < 0) this.#buffer(memory, low + high * 4294967296, len);
+      if (len > 0 && (low | high) !== 0 && this.#fault < 0) this.#buffer(map, low + high * 4294967296, len);
       if (++at === size) at = 0;
       if ((cmd & D.TXD_CMD_EOP) !== 0) {
         this.#lastOptions(kind, cmd, opts);
@@ -178,13 +221,13 @@ export class Transmitter {
     }
   }
 
-  #buffer(memory: GuestMemory, gpa: number, len: number): void {
+  #buffer(map: AddressMap, gpa: number, len: number): void {
     const iov = this.#iov;
     if (iov.total + len > MAX_FRAME_LEN) {
       this.#fault = C.tx_drop_too_long;
       return;
     }
-    const code = memory.translate(gpa, len, iov);
+    const code = map.translate(gpa, len, iov);
     if (code !== 0) this.#fault = code === EFAULT ? C.fault_tx_address : C.fault_tx_pieces;
   }
 
@@ -232,10 +275,9 @@ export class Transmitter {
   }
 
   /** Returns [start, head) to the driver, and tells it. */
-  #writeBack(start: number, head: number, tail: number): void {
+  #writeBack(start: number, head: number): void {
     const { ring } = this;
     const { size, u8, off32 } = ring;
-    const before = ring.count;
     let reported = false;
     let delayed = true;
     for (let i = 0, at = start; i < this.#burst; i++) {
@@ -247,10 +289,24 @@ export class Transmitter {
       }
       if (++at === size) at = 0;
     }
+    if (ring.remote === undefined) {
+      this.#returned(head, reported, delayed);
+      return;
+    }
+    ring.next = head;
+    const asked = (i: number) => (this.#reports[i]! & REPORT) !== 0;
+    this.#remote.report(start, this.#burst, asked, () => this.#returned(head, reported, delayed));
+  }
+
+  /** The descriptors before `head` are the driver's, and say so: tells it. */
+  #returned(head: number, reported: boolean, delayed: boolean): void {
+    const { ring } = this;
+    const before = ring.distance(ring.head, ring.tail);
     ring.head = head;
-    let causes = head === tail ? R.ICR_TXQE : 0;
+    const left = ring.distance(head, ring.tail);
+    let causes = left === 0 ? R.ICR_TXQE : 0;
     const threshold = (this.#words[R.TXDCTL >> 2]! >>> LWTHRESH_SHIFT) * 8;
-    if (before > threshold && ring.count <= threshold && threshold > 0) causes |= R.ICR_TXD_LOW;
+    if (before > threshold && left <= threshold && threshold > 0) causes |= R.ICR_TXD_LOW;
     if (reported) this.#interrupts.transmitted(delayed, causes);
     else if (causes !== 0) this.#interrupts.raise(causes);
   }

@@ -121,6 +121,7 @@ test('what is not all guest memory is refused, and adds nothing', () => {
     assert.equal(remote.fetch(batch, gpa, len), false);
     assert.equal(remote.store(batch, gpa, len), false);
     assert.equal(remote.fetchInto(batch, gpa, new Uint8Array(len)), false);
+    assert.equal(remote.storeFrom(batch, gpa, new Uint8Array(len)), false);
   }
   assert.equal(batch.empty, true);
   assert.equal(batch.bytes, 0);
@@ -151,6 +152,17 @@ test('any run of bytes is fetched and stored as the guest has it, whichever regi
       assert.equal(remote.store(stored, gpa, len), true);
       assert.equal(submit(stored), true);
       assert.deepEqual(all.map(peek), all.map(value));
+      const before = bytesHere(gpa, len);
+      const from = Uint8Array.from(all, (at) => ~value(at));
+      const storedFrom = new DmaBatch();
+      assert.equal(remote.storeFrom(storedFrom, gpa, from), true);
+      from.fill(0);
+      assert.equal(submit(storedFrom), true);
+      assert.deepEqual(
+        all.map(peek),
+        all.map((at) => ~value(at) & 0xff),
+      );
+      for (const [i, at] of all.entries()) if (!isShared(at)) assert.equal(bytesHere(at, 1)[0], before[i]);
     }),
     { numRuns: 60 },
   );
@@ -174,6 +186,7 @@ test('what is for a region that may only be read stays in the copy', () => {
   memory.settle();
   const batch = new DmaBatch();
   assert.equal(remote.store(batch, rom, 16), true);
+  assert.equal(remote.storeFrom(batch, rom, new Uint8Array(16)), true);
   assert.equal(batch.empty, true);
   assert.equal(remote.fetch(batch, rom, 16), true);
   assert.equal(batch.bytes, 16);

@@ -1,6 +1,6 @@
 /** What a guest can do to other implementations of this controller, and not to this one. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import fc from 'fast-check';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import * as D from '../../../../src/frontends/e1000/tx-descriptor.js';
@@ -10,6 +10,7 @@ import { buildFrame, pattern } from '../../../support/frames.js';
 import { etherFrame, type TestGuest } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 
 /** Frames still go both ways after the driver has set up its rings anew. */
 function checkWorks(a: E1000Guest, v: TestGuest): void {

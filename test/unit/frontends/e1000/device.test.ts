@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import { crc32 } from 'node:zlib';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import { e1000Rig } from '../../../support/e1000-rig.js';
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 
 describe('two drivers on a VALE switch', () => {
   test('a broadcast reaches the other one whole, and its frame check sequence is right', () => {

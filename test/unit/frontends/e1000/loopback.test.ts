@@ -1,12 +1,13 @@
 /** The driver's self-test: what is sent comes back, and the network takes no part. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import type { E1000Guest } from '../../../support/e1000-driver.js';
 import { e1000Rig } from '../../../support/e1000-rig.js';
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 
 const loopbacks: readonly [string, (a: E1000Guest, on: boolean) => void][] = [
   // as Linux sets it for an M88 PHY: reset, autonegotiation off, 1000 Mbit/s, loopback

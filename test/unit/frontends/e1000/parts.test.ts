@@ -1,6 +1,6 @@
 /** EEPROM, PHY, link and interrupts of the 82545EM. */
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import * as D from '../../../../src/frontends/e1000/tx-descriptor.js';
 import type { E1000Guest } from '../../../support/e1000-driver.js';
@@ -8,6 +8,7 @@ import { e1000Rig } from '../../../support/e1000-rig.js';
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 
 describe('the EEPROM', () => {
   test('over Microwire: the MAC address, the identifiers, and words that add up to 0xBABA', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import * as R from '../../../../src/frontends/e1000/registers.js';
@@ -10,6 +10,7 @@ import { buildFrame, type FrameSpec, l4Offset, pattern } from '../../../support/
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 const BROADCAST = [255, 255, 255, 255, 255, 255];
 
 function tagged(frame: Uint8Array, tci: number): Uint8Array {

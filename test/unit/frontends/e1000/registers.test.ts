@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import { e1000Rig } from '../../../support/e1000-rig.js';
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 
 describe('the register map', () => {
   test('no two registers, and no alias, share an address, and all lie within the BAR', () => {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { describe, test } from 'node:test';
+import { describe } from 'node:test';
 import fc from 'fast-check';
 import * as R from '../../../../src/frontends/e1000/registers.js';
 import * as D from '../../../../src/frontends/e1000/tx-descriptor.js';
@@ -17,6 +17,7 @@ import { naiveSegments } from '../../../support/naive-segmentation.js';
 import { etherFrame } from '../../../support/test-guest.js';
 
 const rig = e1000Rig();
+const { test } = rig;
 const BROADCAST = [255, 255, 255, 255, 255, 255];
 const POPTS_BOTH = D.TXD_POPTS_IXSM | D.TXD_POPTS_TXSM;
 
