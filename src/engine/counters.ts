@@ -19,6 +19,11 @@ export interface CounterSet extends CounterDirectoryEntry {
   readonly values: Float64Array;
 }
 
+/** Index of each counter in the values of its subject; of some that follow others, those behind the `first` ones. */
+export function counterIndices<Name extends string>(names: readonly Name[], first = 0): Record<Name, number> {
+  return Object.fromEntries(names.map((name, i) => [name, first + i])) as Record<Name, number>;
+}
+
 export class CounterPage {
   readonly buffer: SharedArrayBuffer;
   readonly #sets = new Map<string, CounterSet>();

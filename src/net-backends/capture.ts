@@ -6,7 +6,7 @@
  * virtio-net header: with offloads a checksum may be partial, and a segment up to 64 KiB long.
  * A capture that does not keep up loses frames (capture_dropped); the NIC never waits for it.
  */
-import type { CounterSet } from '../engine/counters.js';
+import { type CounterSet, counterIndices } from '../engine/counters.js';
 import { FrameRingProducer } from '../engine/frame-ring.js';
 import type { Runtime } from '../engine/runtime.js';
 import type { Iovec } from '../memory/iovec.js';
@@ -18,9 +18,8 @@ interface Sink {
   readonly snapLen: number;
 }
 
-const CAPTURED = 0;
-const CAPTURE_DROPPED = 1;
 const counterNames = ['captured', 'capture_dropped'] as const;
+const C = counterIndices(counterNames);
 
 /** Directions are the guest's: outbound is what it sends. */
 export class CaptureBackend implements NetBackend {
@@ -81,7 +80,7 @@ export class CaptureBackend implements NetBackend {
     const timeMs = performance.timeOrigin + performance.now();
     for (const { ring, snapLen } of this.#sinks.values()) {
       const taken = ring.push(windows, iov, this.inner.vnetHdrLen, length, snapLen, direction, timeMs);
-      const counter = taken ? CAPTURED : CAPTURE_DROPPED;
+      const counter = taken ? C.captured : C.capture_dropped;
       values[counter] = (values[counter] as number) + 1;
     }
   }

@@ -4,8 +4,10 @@
  *
  * Datagrams go and come in batches (sendmmsg(2), recvmmsg(2)).
  */
+
 import { unlinkSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { counterIndices } from '../engine/counters.js';
 import { EVF_READ, type MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
@@ -47,12 +49,7 @@ const counterNames = [
   'tx_drop_no_peer',
   'tx_drop_too_long',
 ] as const;
-const RX_NO_SPACE = 0;
-const RX_DISCARDED = 1;
-const RX_DROP_RUNT = 2;
-const TX_DROP_FULL = 3;
-const TX_DROP_NO_PEER = 4;
-const TX_DROP_TOO_LONG = 5;
+const C = counterIndices(counterNames);
 
 class Dgram implements NetBackend {
   readonly name: string;
@@ -100,7 +97,7 @@ class Dgram implements NetBackend {
   send(iov: Iovec): number {
     const len = iov.total;
     if (len > this.#maxLen) {
-      this.#values[TX_DROP_TOO_LONG]!++;
+      this.#values[C.tx_drop_too_long]!++;
       return len;
     }
     if (this.#outCount === BATCH) this.flush();
@@ -119,11 +116,11 @@ class Dgram implements NetBackend {
       const n = this.#sending.send(this.#socket.number, from, count);
       if (n > 0) from += n;
       else if (n === -E.EAGAIN || n === -E.ENOBUFS) {
-        this.#values[TX_DROP_FULL]! += count - from;
+        this.#values[C.tx_drop_full]! += count - from;
         break;
       } else {
         // nobody there, or an error that an earlier datagram met: this one is lost, the next may go
-        this.#values[TX_DROP_NO_PEER]!++;
+        this.#values[C.tx_drop_no_peer]!++;
         from++;
       }
     }
@@ -135,7 +132,7 @@ class Dgram implements NetBackend {
       if (this.#inHead === this.#inTail && !this.#fill()) return 0;
       const len = this.#receiving.length(this.#inHead);
       if (len >= 14) return len;
-      this.#values[RX_DROP_RUNT]!++;
+      this.#values[C.rx_drop_runt]!++;
       this.#inHead++;
     }
   }
@@ -145,7 +142,7 @@ class Dgram implements NetBackend {
     if (len === 0) return 0;
     const slot = this.#inHead++;
     if (iov.total < len) {
-      this.#values[RX_NO_SPACE]!++;
+      this.#values[C.rx_no_space]!++;
       return -ENOSPC;
     }
     const piece = this.#pick(slot * SLOT_BYTES, len);
@@ -157,7 +154,7 @@ class Dgram implements NetBackend {
     const len = this.peekRecvLen();
     if (len > 0) {
       this.#inHead++;
-      this.#values[RX_DISCARDED]!++;
+      this.#values[C.rx_discarded]!++;
     }
     return len;
   }

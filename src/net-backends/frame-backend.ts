@@ -5,6 +5,7 @@
  * It copies each frame once more than it must and asks for no offloads: right for a responder, a
  * logger or a test peer; a backend for speed implements NetBackend itself.
  */
+import { counterIndices } from '../engine/counters.js';
 import type { Log } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
@@ -16,12 +17,8 @@ const EMSGSIZE = 90;
 /** room for the longest frame, and what follows begins on a cache line */
 const SLOT_BYTES = Math.ceil(MAX_FRAME_LEN / 64) * 64;
 
-const names = ['rx_drop_full', 'rx_no_space', 'rx_discarded', 'tx_drop_too_long', 'tx_drop_failed'] as const;
-const RX_DROP_FULL = 0;
-const RX_NO_SPACE = 1;
-const RX_DISCARDED = 2;
-const TX_DROP_TOO_LONG = 3;
-const TX_DROP_FAILED = 4;
+const counterNames = ['rx_drop_full', 'rx_no_space', 'rx_discarded', 'tx_drop_too_long', 'tx_drop_failed'] as const;
+const C = counterIndices(counterNames);
 
 export interface FrameBackendOptions {
   /** frames for the guest that wait until it takes them (default 64); more are dropped: rx_drop_full */
@@ -56,7 +53,7 @@ export abstract class FrameBackend implements NetBackend {
     this.#log = runtime.log;
     this.#slots = slots;
     this.#lengths = new Uint32Array(slots);
-    this.#values = runtime.counters.create(device, names).values;
+    this.#values = runtime.counters.create(device, counterNames).values;
     this.#release = () => runtime.counters.release(device);
     this.#memory = runtime.windows.mapAnonymous((slots + 1) * SLOT_BYTES, device);
     this.#onReceive = onReceive;
@@ -71,7 +68,7 @@ export abstract class FrameBackend implements NetBackend {
   /** A frame for the guest; it is copied. False when it was dropped, because too many wait. */
   protected deliver(frame: Uint8Array): boolean {
     if (this.#closed || this.#count === this.#slots || frame.length > MAX_FRAME_LEN) {
-      if (!this.#closed) this.#values[RX_DROP_FULL]!++;
+      if (!this.#closed) this.#values[C.rx_drop_full]!++;
       return false;
     }
     const at = (this.#head + this.#count) % this.#slots;
@@ -84,7 +81,7 @@ export abstract class FrameBackend implements NetBackend {
 
   send(iov: Iovec): number {
     if (iov.total > MAX_FRAME_LEN) {
-      this.#values[TX_DROP_TOO_LONG]!++;
+      this.#values[C.tx_drop_too_long]!++;
       return -EMSGSIZE;
     }
     this.#inBurst = true;
@@ -101,7 +98,7 @@ export abstract class FrameBackend implements NetBackend {
 
   /** A mistake of the subclass costs the frame, and is told once. */
   #failed(error: unknown): void {
-    if (this.#values[TX_DROP_FAILED]!++ > 0) return;
+    if (this.#values[C.tx_drop_failed]!++ > 0) return;
     const stack = error instanceof Error ? error.stack : String(error);
     this.#log.error(
       { backend: this.name, error: stack },
@@ -125,7 +122,7 @@ export abstract class FrameBackend implements NetBackend {
     if (fits) {
       this.#pick(this.#head, len);
       copyPieces(this.#pool, this.#slot.win, this.#slot.off, this.#slot.len, 0, len, iov, 0);
-    } else this.#values[RX_NO_SPACE]!++;
+    } else this.#values[C.rx_no_space]!++;
     this.#shift();
     return fits ? len : -ENOSPC;
   }
@@ -133,7 +130,7 @@ export abstract class FrameBackend implements NetBackend {
   rxDiscard(): number {
     const len = this.peekRecvLen();
     if (len > 0) {
-      this.#values[RX_DISCARDED]!++;
+      this.#values[C.rx_discarded]!++;
       this.#shift();
     }
     return len;

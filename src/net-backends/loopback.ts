@@ -2,6 +2,7 @@
  * loopback: what is sent comes back, in order. For tests of frontends, and the smallest backend that
  * keeps the whole contract. `loopback0,slots=N` holds N frames; when they are taken up, send returns 0.
  */
+import { counterIndices } from '../engine/counters.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping, WindowPool } from '../memory/window.js';
@@ -35,6 +36,7 @@ const LOOPBACK_FEATURES =
   F.VIRTIO_NET_F_HOST_TSO6;
 
 const counterNames = ['rx_no_space', 'rx_discarded', 'tx_drop_too_long'] as const;
+const C = counterIndices(counterNames);
 
 class Loopback implements NetBackend {
   readonly name: string;
@@ -65,7 +67,7 @@ class Loopback implements NetBackend {
 
   send(iov: Iovec): number {
     if (iov.total > SLOT_BYTES) {
-      this.#values[2]!++;
+      this.#values[C.tx_drop_too_long]!++;
       return -EMSGSIZE;
     }
     if (this.#count === this.#slots || this.#closed) return 0;
@@ -89,7 +91,7 @@ class Loopback implements NetBackend {
     const len = this.peekRecvLen();
     if (len === 0) return 0;
     if (iov.total < len) {
-      this.#values[0]!++;
+      this.#values[C.rx_no_space]!++;
       this.#shift();
       return -ENOSPC;
     }
@@ -102,7 +104,7 @@ class Loopback implements NetBackend {
   rxDiscard(): number {
     const len = this.peekRecvLen();
     if (len > 0) {
-      this.#values[1]!++;
+      this.#values[C.rx_discarded]!++;
       this.#shift();
     }
     return len;

@@ -5,6 +5,7 @@
  * and what comes in is the guest's. As with the original there are no offloads and no header. Frames are
  * handed over in bursts, by reference: from guest to guest through any number of nodes they are copied once.
  */
+import { counterIndices } from '../engine/counters.js';
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError, usageError } from '../errors.js';
 import type { Burst } from '../memory/burst.js';
@@ -72,14 +73,7 @@ export const netgraphCounterNames = [
   'tx_drop_not_connected',
   'tx_drop_no_memory',
 ] as const;
-const RX_QUEUED = 0;
-const RX_DROP_FULL = 1;
-const RX_NO_SPACE = 2;
-const RX_DISCARDED = 3;
-const TX_DROP_RUNT = 4;
-const TX_DROP_TOO_LONG = 5;
-const TX_DROP_NOT_CONNECTED = 6;
-const TX_DROP_NO_MEMORY = 7;
+const C = counterIndices(netgraphCounterNames);
 
 interface Place {
   path: string;
@@ -140,10 +134,10 @@ class NetgraphPort implements NetBackend {
 
   send(iov: Iovec): number {
     const len = iov.total;
-    if (this.#hook === undefined) return this.#refuse(TX_DROP_NOT_CONNECTED, ENOTCONN);
-    if (len > MAX_FRAME_LEN) return this.#refuse(TX_DROP_TOO_LONG, EMSGSIZE);
+    if (this.#hook === undefined) return this.#refuse(C.tx_drop_not_connected, ENOTCONN);
+    if (len > MAX_FRAME_LEN) return this.#refuse(C.tx_drop_too_long, EMSGSIZE);
     if (len < ETH_HDR_LEN) {
-      this.#values[TX_DROP_RUNT]!++;
+      this.#values[C.tx_drop_runt]!++;
       return len;
     }
     if (this.#out.count === NG_BURST_FRAMES) this.flush();
@@ -172,7 +166,7 @@ class NetgraphPort implements NetBackend {
     if (out.count === 0) return;
     const hook = this.#hook;
     if (hook !== undefined) hook.send(out);
-    else this.#values[TX_DROP_NOT_CONNECTED]! += out.count;
+    else this.#values[C.tx_drop_not_connected]! += out.count;
     out.count = 0;
   }
 
@@ -190,7 +184,7 @@ class NetgraphPort implements NetBackend {
       off = buffers.arena(iov.total);
     }
     if (off === 0) {
-      this.#values[TX_DROP_NO_MEMORY]!++;
+      this.#values[C.tx_drop_no_memory]!++;
       return;
     }
     const win = buffers.window.index;
@@ -220,12 +214,12 @@ class NetgraphPort implements NetBackend {
     const len = burst.len[i]!;
     const dst = this.#ring.reserve(0, 0, 0, len);
     if (dst === undefined) {
-      this.#values[RX_DROP_FULL]!++;
+      this.#values[C.rx_drop_full]!++;
       return;
     }
     const { windows } = this.#runtime.windows;
     copyPiece(this.#ring.window, dst.off[0]! + RING_HDR_LEN, windows[burst.win[i]!]!, burst.off[i]!, len);
-    this.#values[RX_QUEUED]!++;
+    this.#values[C.rx_queued]!++;
   }
 
   recvReady(): number {
@@ -261,7 +255,7 @@ class NetgraphPort implements NetBackend {
     if (fits) {
       const piece = this.#next(len);
       copyPieces(this.#runtime.windows, piece.win, piece.off, piece.len, 0, len, iov, 0);
-    } else this.#values[RX_NO_SPACE]!++;
+    } else this.#values[C.rx_no_space]!++;
     this.#shift();
     return fits ? len : -ENOSPC;
   }
@@ -269,7 +263,7 @@ class NetgraphPort implements NetBackend {
   rxDiscard(): number {
     const len = this.peekRecvLen();
     if (len === 0) return 0;
-    this.#values[RX_DISCARDED]!++;
+    this.#values[C.rx_discarded]!++;
     this.#shift();
     return len;
   }

@@ -6,7 +6,9 @@
  * whenever nobody listens. A peer may go and come back at any time. Frames sent meanwhile are
  * dropped, and so are those that the peer does not read: the sender is never held up.
  */
+
 import { dirname } from 'node:path';
+import { counterIndices } from '../engine/counters.js';
 import { EVF_READ, EVF_WRITE, type MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
@@ -66,13 +68,7 @@ const counterNames = [
   'tx_drop_full',
   'tx_drop_too_long',
 ] as const;
-const RX_NO_SPACE = 0;
-const RX_DISCARDED = 1;
-const RX_DROP_RUNT = 2;
-const RX_BAD_LENGTH = 3;
-const TX_DROP_NOT_CONNECTED = 4;
-const TX_DROP_FULL = 5;
-const TX_DROP_TOO_LONG = 6;
+const C = counterIndices(counterNames);
 
 interface StreamOptions {
   address: SocketAddress;
@@ -129,10 +125,10 @@ class Stream implements NetBackend {
 
   send(iov: Iovec): number {
     const len = iov.total;
-    if (len > MAX_FRAME_LEN) return this.#refuse(TX_DROP_TOO_LONG, len);
-    if (!this.#connected) return this.#refuse(TX_DROP_NOT_CONNECTED, len);
+    if (len > MAX_FRAME_LEN) return this.#refuse(C.tx_drop_too_long, len);
+    if (!this.#connected) return this.#refuse(C.tx_drop_not_connected, len);
     if (this.#outTail + LENGTH_BYTES + len > BUFFER_BYTES) this.#write();
-    if (this.#outTail + LENGTH_BYTES + len > BUFFER_BYTES) return this.#refuse(TX_DROP_FULL, len);
+    if (this.#outTail + LENGTH_BYTES + len > BUFFER_BYTES) return this.#refuse(C.tx_drop_full, len);
     const { window, off } = this.#out;
     const at = off + this.#outTail;
     window.u8[at] = len >>> 24;
@@ -161,7 +157,7 @@ class Stream implements NetBackend {
       const waiting = this.#inTail - this.#inHead;
       const len = waiting < LENGTH_BYTES ? 0 : this.#frameLen();
       if (len > MAX_FRAME_LEN) {
-        this.#values[RX_BAD_LENGTH]!++;
+        this.#values[C.rx_bad_length]!++;
         this.#disconnect(`a frame of ${len} bytes was announced: ${MAX_FRAME_LEN} is the most`);
         return 0;
       }
@@ -170,7 +166,7 @@ class Stream implements NetBackend {
         continue;
       }
       if (len >= 14) return len;
-      this.#values[RX_DROP_RUNT]!++;
+      this.#values[C.rx_drop_runt]!++;
       this.#inHead += LENGTH_BYTES + len;
     }
   }
@@ -182,7 +178,7 @@ class Stream implements NetBackend {
     const at = off + this.#inHead + LENGTH_BYTES;
     this.#inHead += LENGTH_BYTES + len;
     if (iov.total < len) {
-      this.#values[RX_NO_SPACE]!++;
+      this.#values[C.rx_no_space]!++;
       return -ENOSPC;
     }
     const piece = this.#piece;
@@ -196,7 +192,7 @@ class Stream implements NetBackend {
     const len = this.peekRecvLen();
     if (len > 0) {
       this.#inHead += LENGTH_BYTES + len;
-      this.#values[RX_DISCARDED]!++;
+      this.#values[C.rx_discarded]!++;
     }
     return len;
   }

@@ -1,7 +1,7 @@
 /** One end of an edge of the graph. A hook exists only connected: removing one end removes both. */
 import { NG_HOOKSIZ } from './abi.js';
 import type { NgBurst } from './burst.js';
-import { type NgNode, NODE_DROP_NOT_CONNECTED } from './node.js';
+import { type NgNode, NODE } from './node.js';
 
 export class NgHook {
   /** the other end; undefined before it is made and after it has gone */
@@ -23,7 +23,7 @@ export class NgHook {
   send(burst: NgBurst): void {
     const { peer } = this;
     if (peer === undefined || !this.valid) {
-      this.node.values[NODE_DROP_NOT_CONNECTED]! += burst.count;
+      this.node.values[NODE.drop_not_connected]! += burst.count;
       return;
     }
     this.node.engine.turns.deliver(peer, burst);

@@ -5,6 +5,7 @@
  * made on the fabric's thread, one at a time for each node: what arrives for a node while a method of it
  * runs waits (engine.ts), so a method never sees its own hooks or state change under it by others.
  */
+import { counterIndices } from '../engine/counters.js';
 import { NGM_READONLY } from './abi.js';
 import { idAddress } from './address.js';
 import type { NgBurst } from './burst.js';
@@ -69,12 +70,8 @@ export const nodeCounterNames = [
   'drop_loop',
   'drop_failed',
 ] as const;
-export const NODE_RX_FRAMES = 0;
-export const NODE_DROP_NOT_CONNECTED = 1;
-export const NODE_DROP_NO_MEMORY = 2;
-export const NODE_DROP_QUEUE_FULL = 3;
-export const NODE_DROP_LOOP = 4;
-export const NODE_DROP_FAILED = 5;
+/** Index of each. */
+export const NODE = counterIndices(nodeCounterNames);
 /** index of the first counter of a type's own */
 export const NODE_COUNTERS = nodeCounterNames.length;
 

@@ -11,14 +11,7 @@ import type { Runtime } from '../engine/runtime.js';
 import type { NgBufferPool } from './buffers.js';
 import type { NgBurst } from './burst.js';
 import type { NgHook } from './hook.js';
-import {
-  type NgNode,
-  NODE_DROP_FAILED,
-  NODE_DROP_LOOP,
-  NODE_DROP_NOT_CONNECTED,
-  NODE_DROP_QUEUE_FULL,
-  NODE_RX_FRAMES,
-} from './node.js';
+import { type NgNode, NODE } from './node.js';
 import { DataQueue } from './queue.js';
 
 /** hooks that a frame passes by direct calls; further ones by the queue */
@@ -72,7 +65,7 @@ export class Turns {
       return;
     }
     this.#spent += DELIVERY_COST + burst.count;
-    node.values[NODE_RX_FRAMES]! += burst.count;
+    node.values[NODE.rx_frames]! += burst.count;
     this.#depth++;
     node.busy = true;
     try {
@@ -106,7 +99,7 @@ export class Turns {
 
   #enqueue(hook: NgHook, burst: NgBurst): void {
     if (this.#data.push(hook, burst)) hook.node.queued++;
-    else hook.node.values[NODE_DROP_QUEUE_FULL]! += burst.count;
+    else hook.node.values[NODE.drop_queue_full]! += burst.count;
   }
 
   #endTurn(): void {
@@ -128,7 +121,7 @@ export class Turns {
     const burst = data.headBurst();
     const { node } = hook;
     node.queued--;
-    if (!hook.valid) node.values[NODE_DROP_NOT_CONNECTED]! += burst.count;
+    if (!hook.valid) node.values[NODE.drop_not_connected]! += burst.count;
     else if (this.#rounds === MAX_ROUNDS) this.#dropLoop(hook, burst);
     else {
       this.#rounds++;
@@ -185,7 +178,7 @@ export class Turns {
 
   #dropLoop(hook: NgHook, burst: NgBurst): void {
     const { node } = hook;
-    node.values[NODE_DROP_LOOP]! += burst.count;
+    node.values[NODE.drop_loop]! += burst.count;
     const now = this.#clock();
     if (now - this.#toldLoopAt < TELL_AGAIN_SEC) return;
     this.#toldLoopAt = now;
@@ -196,13 +189,13 @@ export class Turns {
   }
 
   #rcvdataThrew(node: NgNode, burst: NgBurst, error: unknown): void {
-    if (node.values[NODE_DROP_FAILED] === 0) {
+    if (node.values[NODE.drop_failed] === 0) {
       const stack = error instanceof Error ? error.stack : String(error);
       this.#runtime.log.error(
         { node: node.label, type: node.type.name, error: stack },
         'rcvdata of a netgraph node threw',
       );
     }
-    node.values[NODE_DROP_FAILED]! += burst.count;
+    node.values[NODE.drop_failed]! += burst.count;
   }
 }

@@ -1,4 +1,6 @@
 /** Counters of the rings of a netmap port; tx is what its user sends. */
+import { counterIndices } from '../engine/counters.js';
+
 export const ringCounterNames = [
   'tx_frames',
   'rx_frames',
@@ -17,7 +19,4 @@ export const ringCounterNames = [
 ] as const;
 
 /** Index of each. */
-export const R = Object.fromEntries(ringCounterNames.map((name, i) => [name, i])) as Record<
-  (typeof ringCounterNames)[number],
-  number
->;
+export const R = counterIndices(ringCounterNames);

@@ -7,6 +7,7 @@
  * that came is described from its slots once: their contents may be other processes' to write, and are
  * checked then. A chain that has no end yet is no frame yet.
  */
+import { counterIndices } from '../engine/counters.js';
 import type { Pollable } from '../engine/poll-loop.js';
 import type { Runtime } from '../engine/runtime.js';
 import { NetbeError } from '../errors.js';
@@ -36,10 +37,7 @@ export const ringsCounterNames = [
   'tx_drop_no_ring',
 ] as const;
 
-const C = Object.fromEntries(ringsCounterNames.map((name, i) => [name, i])) as Record<
-  (typeof ringsCounterNames)[number],
-  number
->;
+const C = counterIndices(ringsCounterNames);
 
 /** frames handed over in one call of poll() */
 const BURST = 256;

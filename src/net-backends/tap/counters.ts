@@ -1,4 +1,5 @@
 /** Counters of a tap. tx is what the backend's user sends to the host, rx what the host sends to it. */
+import { counterIndices } from '../../engine/counters.js';
 import { E, EBADFD } from '../../sys/libc.js';
 import { vnetFaultNames } from '../../wire/vnet-header.js';
 
@@ -25,7 +26,7 @@ const ownNames = [
 export const tapCounterNames: readonly string[] = [...ownNames, ...txVnetDrops, ...rxVnetDrops];
 
 /** Index of each of a tap's own counters. */
-export const T = Object.fromEntries(ownNames.map((name, i) => [name, i])) as Record<(typeof ownNames)[number], number>;
+export const T = counterIndices(ownNames);
 /** verdict v > 0 of checkVnetHeader is counted at TX_VNET_DROPS + v, or at RX_VNET_DROPS + v */
 export const TX_VNET_DROPS = ownNames.length - 1;
 export const RX_VNET_DROPS = TX_VNET_DROPS + txVnetDrops.length;

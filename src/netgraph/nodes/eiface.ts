@@ -3,6 +3,7 @@
  * it comes out of the hook `ether`, what comes to the hook the host receives. The interface is called ngethN, and
  * so is the node; it goes with the node, which stays when its hook goes.
  */
+import { counterIndices } from '../../engine/counters.js';
 import { EVF_READ, type MeventHandle } from '../../engine/mevent.js';
 import { NetbeError } from '../../errors.js';
 import type { Mapping } from '../../memory/window.js';
@@ -31,9 +32,8 @@ const cmdlist: readonly NgCommand[] = [
   { cookie, cmd: SET, name: 'set', mesgType: enaddr },
 ];
 
-const TX_FRAMES = NODE_COUNTERS;
-const TX_DROP_DOWN = NODE_COUNTERS + 1;
-const TX_DROP_FULL = NODE_COUNTERS + 2;
+const counters = ['tx_frames', 'tx_drop_down', 'tx_drop_full'] as const;
+const C = counterIndices(counters, NODE_COUNTERS);
 
 const SLOT_BYTES = Math.ceil(NG_MAX_FRAME_LEN / 64) * 64;
 /** frames read before other descriptors have their turn */
@@ -89,8 +89,8 @@ class Eiface implements NgMethods {
     const { windows } = engine.runtime.windows;
     for (let i = 0; i < burst.count; i++) {
       const n = writeAt(this.#fd.number, windows[burst.win[i]!]!.addr + burst.off[i]!, burst.len[i]!);
-      if (n > 0) values[TX_FRAMES]!++;
-      else values[n === -E.EAGAIN || n === -E.ENOBUFS ? TX_DROP_FULL : TX_DROP_DOWN]!++;
+      if (n > 0) values[C.tx_frames]!++;
+      else values[n === -E.EAGAIN || n === -E.ENOBUFS ? C.tx_drop_full : C.tx_drop_down]!++;
     }
   }
 
@@ -157,7 +157,7 @@ function attach(fd: Fd): string {
 export const eifaceType: NgType = {
   name: 'eiface',
   cmdlist,
-  counters: ['tx_frames', 'tx_drop_down', 'tx_drop_full'],
+  counters,
   create: (node) => {
     const eiface = new Eiface(node);
     // a name that is taken is no reason not to be

@@ -5,6 +5,7 @@
  *
  * Nothing is encrypted: between machines a tunnel wants a protected network.
  */
+import { counterIndices } from '../../engine/counters.js';
 import { EVF_WRITE, type MeventHandle } from '../../engine/mevent.js';
 import { NetbeError } from '../../errors.js';
 import type { Fd } from '../../sys/fd.js';
@@ -65,10 +66,7 @@ const cmdlist: readonly NgCommand[] = [
 ];
 
 const counters = ['tx_frames', 'tx_drop_full', 'tx_drop_not_connected', 'tx_drop_refused'] as const;
-const TX_FRAMES = NODE_COUNTERS;
-const TX_DROP_FULL = NODE_COUNTERS + 1;
-const TX_DROP_NOT_CONNECTED = NODE_COUNTERS + 2;
-const TX_DROP_REFUSED = NODE_COUNTERS + 3;
+const C = counterIndices(counters, NODE_COUNTERS);
 
 const families: Record<string, number> = { local: PF_LOCAL, inet: PF_INET };
 const types: Record<string, number> = { stream: 1, dgram: 2, raw: 3, seqpacket: 5 };
@@ -163,13 +161,13 @@ class Ksocket implements NgMethods {
     for (let from = 0; from < burst.count; ) {
       const n = socket.send(burst, from);
       if (n > 0) {
-        values[TX_FRAMES]! += n;
+        values[C.tx_frames]! += n;
         from += n;
       } else if (n === -E.EAGAIN || n === -E.ENOBUFS) {
-        values[TX_DROP_FULL]! += burst.count - from;
+        values[C.tx_drop_full]! += burst.count - from;
         return;
       } else {
-        values[n === -E.EDESTADDRREQ || n === -E.ENOTCONN ? TX_DROP_NOT_CONNECTED : TX_DROP_REFUSED]!++;
+        values[n === -E.EDESTADDRREQ || n === -E.ENOTCONN ? C.tx_drop_not_connected : C.tx_drop_refused]!++;
         from++;
       }
     }

@@ -11,7 +11,7 @@ import type { Netgraph } from '../engine.js';
 import type { Errno } from '../errno.js';
 import type { NgHook } from '../hook.js';
 import { type NgMessage, newMessage } from '../message.js';
-import { type NgMethods, type NgNode, type NgResult, type NgType, NODE_DROP_NO_MEMORY } from '../node.js';
+import { type NgMethods, type NgNode, type NgResult, type NgType, NODE } from '../node.js';
 import { pack, unpack } from '../parse/parse-type.js';
 import { changeDirection, isBandwidth, isMinusOne, newDirectionConfig } from '../pipe/config.js';
 import {
@@ -224,7 +224,7 @@ class Pipe implements NgMethods {
       const len = burst.len[i]!;
       const off = buffers.keep(burst, i);
       if (off === 0) {
-        this.#node.values[NODE_DROP_NO_MEMORY]!++;
+        this.#node.values[NODE.drop_no_memory]!++;
         shaper.countQueueDrop(len);
       } else shaper.enqueue(nowUs, off, len, shaper.config.fifo ? 0 : this.#flowOf(off, len));
     }

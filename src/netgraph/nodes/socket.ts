@@ -6,6 +6,7 @@
  * lost and counted. The node goes with close(), and a shutdown by somebody else closes the socket;
  * with `linger(false)` (NGM_SOCK_CMD_NOLINGER) it also goes with its last hook.
  */
+import { counterIndices } from '../../engine/counters.js';
 import { NGM_ASCII2BINARY, NGM_GENERIC_COOKIE } from '../abi.js';
 import type { NgBurst } from '../burst.js';
 import type { Netgraph } from '../engine.js';
@@ -19,8 +20,8 @@ const NGM_SOCK_CMD_NOLINGER = 1;
 const NGM_SOCK_CMD_LINGER = 2;
 
 const QUEUED_MESSAGES = 64;
-const DROP_NO_READER = NODE_COUNTERS;
-const DROP_MESSAGES_FULL = NODE_COUNTERS + 1;
+const counters = ['drop_no_reader', 'drop_messages_full'] as const;
+const C = counterIndices(counters, NODE_COUNTERS);
 
 export const socketType: NgType = {
   name: 'socket',
@@ -28,7 +29,7 @@ export const socketType: NgType = {
     { cookie: NGM_SOCKET_COOKIE, cmd: NGM_SOCK_CMD_NOLINGER, name: 'nolinger' },
     { cookie: NGM_SOCKET_COOKIE, cmd: NGM_SOCK_CMD_LINGER, name: 'linger' },
   ],
-  counters: ['drop_no_reader', 'drop_messages_full'],
+  counters,
 };
 
 export interface NgSocketCallbacks {
@@ -164,7 +165,7 @@ export class NgSocket implements NgMethods {
     }
     if (this.#messages.length === QUEUED_MESSAGES) {
       this.#messages.shift();
-      this.node.values[DROP_MESSAGES_FULL]!++;
+      this.node.values[C.drop_messages_full]!++;
     }
     this.#messages.push({ message: msg, path: `[${msg.from.toString(16)}]:` });
     this.#callbacks.onMessage?.();
@@ -172,7 +173,7 @@ export class NgSocket implements NgMethods {
   }
 
   rcvdata(hook: NgHook, burst: NgBurst): void {
-    if (this.#callbacks.onData === undefined) this.node.values[DROP_NO_READER]! += burst.count;
+    if (this.#callbacks.onData === undefined) this.node.values[C.drop_no_reader]! += burst.count;
     else this.#callbacks.onData(hook, burst);
   }
 

@@ -1,5 +1,6 @@
 /** Counters that a node's messages report: a structure of 64-bit ones, each a double until it is asked for. */
 
+import { counterIndices } from '../../engine/counters.js';
 import { struct } from '../parse/composites.js';
 import { type ParseType, pack } from '../parse/parse-type.js';
 import { uint64 } from '../parse/scalars.js';
@@ -11,7 +12,7 @@ export class StatsLayout<Name extends string> {
 
   constructor(readonly names: readonly Name[]) {
     this.type = struct(Object.fromEntries(names.map((name) => [name, uint64])));
-    this.at = Object.fromEntries(names.map((name, i) => [name, i])) as Record<Name, number>;
+    this.at = counterIndices(names);
   }
 
   create(): Float64Array {

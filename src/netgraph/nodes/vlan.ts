@@ -7,6 +7,7 @@
  * Without encapsulation (setencap 0) the tag is that of 802.1Q, as a card would insert it; with it the EtherType is
  * that of setencapproto.
  */
+import { counterIndices } from '../../engine/counters.js';
 import { ETH_ADDRS_LEN, ETH_HDR_LEN, ETHERTYPE_VLAN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { NG_HOOKSIZ, NGM_FLOW_COOKIE } from '../abi.js';
 import type { NgBurst } from '../burst.js';
@@ -19,9 +20,8 @@ import {
   type NgNode,
   type NgResult,
   type NgType,
+  NODE,
   NODE_COUNTERS,
-  NODE_DROP_NO_MEMORY,
-  NODE_DROP_NOT_CONNECTED,
 } from '../node.js';
 import { array, lengthBefore, struct } from '../parse/composites.js';
 import { pack, unpack } from '../parse/parse-type.js';
@@ -47,8 +47,8 @@ const tableType = struct({ n: uint32, filter: array(filterType, lengthBefore) })
 const VID_MASK = 0xfff;
 const NO_TAG = -1;
 
-const DROP_RUNT = NODE_COUNTERS;
-const DROP_NO_FILTER = NODE_COUNTERS + 1;
+const counters = ['drop_runt', 'drop_no_filter'] as const;
+const C = counterIndices(counters, NODE_COUNTERS);
 
 const command = (
   cmd: number,
@@ -207,9 +207,9 @@ class Vlan implements NgMethods {
   rcvdata(hook: NgHook, burst: NgBurst): void {
     const from = hook.data as Port;
     if (from === this.#downstream) this.#sort(burst);
-    else if (this.#downstream === undefined) this.#node.values[NODE_DROP_NOT_CONNECTED]! += burst.count;
+    else if (this.#downstream === undefined) this.#node.values[NODE.drop_not_connected]! += burst.count;
     else if (from === this.#nomatch) this.#downstream.hook.send(burst);
-    else if (from.tag === NO_TAG) this.#node.values[DROP_NO_FILTER]! += burst.count;
+    else if (from.tag === NO_TAG) this.#node.values[C.drop_no_filter]! += burst.count;
     else this.#tag(burst, from.tag, this.#downstream);
   }
 
@@ -219,19 +219,19 @@ class Vlan implements NgMethods {
     for (let i = 0; i < burst.count; i++) {
       const len = burst.len[i]!;
       if (len < ETH_HDR_LEN) {
-        this.#node.values[DROP_RUNT]!++;
+        this.#node.values[C.drop_runt]!++;
         continue;
       }
       const { u8 } = windows[burst.win[i]!]!;
       const t = burst.off[i]! + ETH_ADDRS_LEN;
       const tagged = ((u8[t]! << 8) | u8[t + 1]!) === this.#encapProto;
       if (tagged && len < ETH_HDR_LEN + VLAN_TAG_LEN) {
-        this.#node.values[DROP_RUNT]!++;
+        this.#node.values[C.drop_runt]!++;
         continue;
       }
       const port = tagged ? this.#filters[((u8[t + 2]! << 8) | u8[t + 3]!) & VID_MASK] : undefined;
       if (port !== undefined) this.#untag(burst, i, port.out);
-      else if (this.#nomatch === undefined) this.#node.values[NODE_DROP_NOT_CONNECTED]!++;
+      else if (this.#nomatch === undefined) this.#node.values[NODE.drop_not_connected]!++;
       else this.#nomatch.out.pushFrom(burst, i);
     }
     for (let k = 0; k < ports.length; k++) {
@@ -253,7 +253,7 @@ class Vlan implements NgMethods {
     const proto = (this.#encap & VLAN_ENCAP_FROM_FILTER) !== 0 ? this.#encapProto : ETHERTYPE_VLAN;
     for (let i = 0; i < burst.count; i++) {
       if (burst.len[i]! < ETH_HDR_LEN) {
-        this.#node.values[DROP_RUNT]!++;
+        this.#node.values[C.drop_runt]!++;
         continue;
       }
       const len = burst.len[i]! + VLAN_TAG_LEN;
@@ -275,7 +275,7 @@ class Vlan implements NgMethods {
     const { buffers } = this.#node.engine;
     const at = buffers.arena(len);
     if (at === 0) {
-      this.#node.values[NODE_DROP_NO_MEMORY]!++;
+      this.#node.values[NODE.drop_no_memory]!++;
       return 0;
     }
     buffers.copyIn(at, burst, i, 0, ETH_ADDRS_LEN);
@@ -298,6 +298,6 @@ export const vlanType: NgType = {
     command(NGM_VLAN_GET_ENCAP_PROTO, 'getencapproto', undefined, hint16),
     command(NGM_VLAN_SET_ENCAP_PROTO, 'setencapproto', hint16),
   ],
-  counters: ['drop_runt', 'drop_no_filter'],
+  counters,
   create: (node) => new Vlan(node),
 };

@@ -1,4 +1,5 @@
 /** Counters of a port on an interface of the host. tx is what comes from the port's user, rx what goes to it. */
+import { counterIndices } from '../../engine/counters.js';
 import { segmentFaultNames } from '../../wire/segmentation.js';
 import { vnetFaultNames } from '../../wire/vnet-header.js';
 
@@ -35,10 +36,7 @@ export const ownHostCounterNames = [
 export const hostCounterNames: readonly string[] = [...ownHostCounterNames, ...vnetDrops, ...segmentDrops];
 
 /** Index of each of a port's own counters. */
-export const H = Object.fromEntries(ownHostCounterNames.map((name, i) => [name, i])) as Record<
-  (typeof ownHostCounterNames)[number],
-  number
->;
+export const H = counterIndices(ownHostCounterNames);
 /** verdict v > 0 of checkVnetHeader is counted at VNET_DROPS + v */
 export const VNET_DROPS = ownHostCounterNames.length - 1;
 /** verdict v > 0 of Segmenter.begin is counted at SEGMENT_DROPS + v */

@@ -1,4 +1,5 @@
 /** Counters of a VALE port and of a VALE switch. tx is what comes from the port's user, rx what goes to it. */
+import { counterIndices } from '../../engine/counters.js';
 import { segmentFaultNames } from '../../wire/segmentation.js';
 import { vnetFaultNames } from '../../wire/vnet-header.js';
 
@@ -24,10 +25,7 @@ const ownPortNames = [
 export const portCounterNames: readonly string[] = [...ownPortNames, ...vnetDrops, ...segmentDrops];
 
 /** Index of each of a port's own counters. */
-export const P = Object.fromEntries(ownPortNames.map((name, i) => [name, i])) as Record<
-  (typeof ownPortNames)[number],
-  number
->;
+export const P = counterIndices(ownPortNames);
 /** verdict v > 0 of checkVnetHeader is counted at VNET_DROPS + v */
 export const VNET_DROPS = ownPortNames.length - 1;
 /** verdict v > 0 of Segmenter.begin is counted at SEGMENT_DROPS + v */
@@ -41,7 +39,4 @@ export const switchCounterNames = [
   'moved',
   'evicted',
 ] as const;
-export const S = Object.fromEntries(switchCounterNames.map((name, i) => [name, i])) as Record<
-  (typeof switchCounterNames)[number],
-  number
->;
+export const S = counterIndices(switchCounterNames);

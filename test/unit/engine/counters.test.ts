@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { CounterPage, readCounters } from '../../../src/engine/counters.js';
+import { CounterPage, counterIndices, readCounters } from '../../../src/engine/counters.js';
 
 test('a reader sees what the writer counted, by subject and name', () => {
   const page = new CounterPage(16);
@@ -22,4 +22,9 @@ test('a second set of counters for one subject is refused', () => {
   const page = new CounterPage(4);
   page.create('a', ['x']);
   assert.throws(() => page.create('a', ['x']), { code: 'EEXIST' });
+});
+
+test('the index of a counter is where its name stands, behind those that come before', () => {
+  assert.deepEqual(counterIndices(['rx', 'tx']), { rx: 0, tx: 1 });
+  assert.deepEqual(counterIndices(['rx', 'tx'], 6), { rx: 6, tx: 7 });
 });
