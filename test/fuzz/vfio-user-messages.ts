@@ -1,6 +1,7 @@
 /**
  * A client that sends anything to an e1000 or a virtio-net PCI function: valid messages, nearly valid ones,
- * wrong descriptors, halves of messages, registers at random, in any order, and goes away at any time.
+ * wrong descriptors, halves of messages, registers at random, in any order, and goes away at any time. Memory that it does not
+ * share it reads and writes for the device when it likes, or refuses to, or lies about it.
  * What must hold afterwards is said in attacked-switch.ts.
  */
 import { pathToFileURL } from 'node:url';
@@ -21,7 +22,8 @@ import {
   VfioUserClient,
   versionPayload,
 } from '../support/vfio-user-client.js';
-import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
+import { ClientMemory, type DmaRequest } from '../support/vfio-user-memory.js';
+import { Decisions, type FuzzTarget, fuzzMain } from './harness.js';
 import { HostileFds } from './hostile-fds.js';
 
 const MEMORY = 1 << 18;
@@ -46,6 +48,12 @@ class VfioUserMessages implements FuzzTarget {
       this.#serve('vm1', new E1000(options('vm1'))),
       this.#serve('vm2', new VirtioPciFunction(runtime, 'vm2', new VirtioNet(options('vm2')))),
     ];
+    // what a device has made once is no leak
+    for (const victim of this.#victims) {
+      const guest = new Hostile(new Decisions(new Uint8Array(0)), victim, this.#world);
+      guest.start();
+      guest.close();
+    }
     this.#world.settle();
   }
 
@@ -78,6 +86,10 @@ class Hostile {
   readonly #victim: Victim;
   readonly #world: AttackedSwitch;
   readonly #fds: HostileFds;
+  /** of regions without a descriptor */
+  readonly #memory = new ClientMemory(MEMORY);
+  /** that no reply was sent to yet */
+  #unanswered: DmaRequest[] = [];
   #client: VfioUserClient;
 
   constructor(input: Decisions, victim: Victim, world: AttackedSwitch) {
@@ -85,15 +97,24 @@ class Hostile {
     this.#fds = new HostileFds(input, MEMORY, 16);
     this.#victim = victim;
     this.#world = world;
-    this.#client = VfioUserClient.connect(victim.path, world.step);
+    this.#client = this.#connect();
   }
 
   run(): void {
     const d = this.#in;
+    this.#memory.shortCount = d.oneIn(4);
     // most programs get past the negotiation, so that what follows means something
     if (!d.oneIn(8)) this.#send(CMD.VERSION, versionPayload());
-    if (!d.oneIn(3)) this.#setUp();
+    if (!d.oneIn(3)) this.#setUp(d.oneIn(2));
     for (let actions = 0; !d.done && actions < 60; actions++) d.pick(this.#actions)(d);
+  }
+
+  /** Has the device make all that it keeps: for rings in memory that is not shared, and, an e1000, for its loopback (RCTL.LBM). */
+  start(): void {
+    this.#send(CMD.VERSION, versionPayload());
+    this.#setUp(false);
+    this.#send(CMD.REGION_WRITE, bytes(0x100n, 0, 4, 0x8042));
+    this.#steps(20);
   }
 
   close(): void {
@@ -114,8 +135,10 @@ class Hostile {
     (d) => d.oneIn(4) && this.#reconnect(),
     (d) => this.#steps(d.below(4)),
     () => this.#fds.signalOne(),
-    () => this.#fds.poke(),
-    () => this.#fds.poke(),
+    () => this.#poke(),
+    () => this.#poke(),
+    () => this.#client.serve(),
+    (d) => this.#answerLate(d),
     () => {
       this.#victim.fn.setLink(false);
       this.#victim.fn.setLink(true);
@@ -149,8 +172,8 @@ class Hostile {
   ];
 
   /** What a driver does before frames pass, roughly; the registers that matter of both functions. */
-  #setUp(): void {
-    this.#send(CMD.DMA_MAP, dmaMap(0, MEMORY), [this.#fds.file(true)]);
+  #setUp(shared: boolean): void {
+    this.#send(CMD.DMA_MAP, dmaMap(0, MEMORY), shared ? [this.#fds.file(true)] : []);
     this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, 0, 0, 1), [this.#fds.event()]);
     this.#send(CMD.DEVICE_SET_IRQS, irqSet(0x24, this.#in.pick([1, 2]), 0, 1), [this.#fds.event()]);
     this.#send(CMD.REGION_WRITE, bytes(4n, 7, 4, 7));
@@ -215,19 +238,62 @@ class Hostile {
   }
 
   #steps(count: number): void {
-    for (let n = 0; n <= count; n++) this.#world.step();
+    for (let n = 0; n <= count; n++) {
+      this.#world.step();
+      this.#client.serve();
+    }
   }
 
   #reconnect(): void {
     this.#client.close();
-    this.#steps(5);
-    this.#client = VfioUserClient.connect(this.#victim.path, this.#world.step);
+    for (let n = 0; n <= 5; n++) this.#world.step();
+    this.#client = this.#connect();
+  }
+
+  #connect(): VfioUserClient {
+    const client = VfioUserClient.connect(this.#victim.path, this.#world.step);
+    client.memory = this.#memory;
+    this.#memory.onRequest = (request) => this.#answer(request);
+    return client;
+  }
+
+  /** What is sent when the device asks for memory: most often what it wants. */
+  #answer(request: DmaRequest): readonly Uint8Array[] {
+    const d = this.#in;
+    const memory = this.#memory;
+    if (d.oneIn(6)) {
+      this.#unanswered.push(request);
+      return [];
+    }
+    if (d.oneIn(24)) return [memory.refusal(request, d.u8())];
+    const { gpa, count } = request;
+    // the device may ask for whatever was mapped
+    const reply = gpa + count <= MEMORY ? memory.right(request) : memory.refusal(request, 14);
+    if (!d.oneIn(16)) return [reply];
+    if (d.oneIn(4)) return [reply, reply];
+    if (d.oneIn(4)) return [reply.subarray(0, d.below(reply.length))];
+    reply[d.below(reply.length)]! ^= 1 << d.below(8);
+    return [reply];
+  }
+
+  #answerLate(d: Decisions): void {
+    const [request] = this.#unanswered.splice(d.below(this.#unanswered.length + 1), 1);
+    if (request !== undefined) for (const message of this.#answer(request)) this.#client.sendBytes(message);
+  }
+
+  /** Writes into a ring, in a file or in memory that is not shared. */
+  #poke(): void {
+    const d = this.#in;
+    this.#fds.poke();
+    const ring = 0x10000 * (1 + d.below(2));
+    if (d.oneIn(2)) this.#memory.u8.set(d.take(16), ring + 16 * d.below(64));
+    else this.#memory.u8.set(d.take(2), ring + 0x4002);
   }
 
   #send(command: number, payload: Uint8Array = new Uint8Array(0), fds: readonly Fd[] = [], flags = 0): void {
     // the other side may have gone, or be full: all the same here
     this.#client.sendBytes(Buffer.concat([bytes(command << 16, 16 + payload.length, flags, 0), payload]), fds);
-    if (this.#in.below(4) === 0) this.#world.step();
+    if (this.#in.below(4) === 0) this.#steps(0);
   }
 }
 
