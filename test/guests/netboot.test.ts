@@ -6,6 +6,7 @@ import type { Guest } from '../support/guest/guest.js';
 import { Lab, type LabNic } from '../support/guest/lab.js';
 import { configure, waitForPing } from '../support/guest/net.js';
 import { bootRom, linuxScript, startBootServer } from '../support/guest/netboot.js';
+import type { QemuOptions } from '../support/guest/qemu.js';
 
 const SERVER = '10.0.0.2';
 
@@ -19,7 +20,12 @@ const TRANSITIONAL_VIRTIO: BootRom = { file: 'pxe-virtio.rom', deviceId: 0x1000 
 const E1000: BootRom = { file: 'pxe-e1000.rom', deviceId: 0x100f };
 
 /** Boots a guest from the network by the ROM on `nic`, with a user-mode-linux guest as its server. */
-async function netboot(nic: Omit<LabNic, 'name'>, rom: BootRom, chip: RegExp): Promise<void> {
+async function netboot(
+  nic: Omit<LabNic, 'name'>,
+  rom: BootRom,
+  chip: RegExp,
+  options: QemuOptions = {},
+): Promise<void> {
   await using lab = await Lab.start([{ name: 'client', ...nic }, { name: 'server' }]);
   const server = await lab.uml('server');
   await configure(server, 'eth0', { address: `${SERVER}/24` });
@@ -30,6 +36,7 @@ async function netboot(nic: Omit<LabNic, 'name'>, rom: BootRom, chip: RegExp): P
     memoryMb: 256,
     rom: bootRom(lab.dir, rom.file, rom.deviceId),
     bootTimeoutMs: 120_000,
+    ...options,
   });
   assertBooted(client, chip);
   await configure(client, 'eth0', { address: '10.0.0.3/24' });
@@ -41,10 +48,17 @@ function assertBooted({ console }: Guest, chip: RegExp): void {
   assert.match(said?.[1] ?? '', chip, console);
 }
 
-describe('a guest booted by iPXE', { timeout: 400_000 }, () => {
+describe('a guest booted by iPXE', { timeout: 600_000 }, () => {
   it('over virtio-net and vhost-user', () => netboot({}, TRANSITIONAL_VIRTIO, /^virtio-net$/));
 
   it('over virtio-net and vfio-user', () => netboot({ transport: 'vfio-user' }, TRANSITIONAL_VIRTIO, /^virtio-net$/));
 
   it('over e1000', () => netboot({ emulation: 'e1000' }, E1000, /^82545em$/));
+
+  const sharedMemory = false;
+
+  it('over virtio-net and vfio-user, without shared memory', () =>
+    netboot({ transport: 'vfio-user' }, TRANSITIONAL_VIRTIO, /^virtio-net$/, { sharedMemory }));
+
+  it('over e1000, without shared memory', () => netboot({ emulation: 'e1000' }, E1000, /^82545em$/, { sharedMemory }));
 });

@@ -35,6 +35,8 @@ export interface QemuOptions {
   program?: QemuProgram;
   nics?: readonly QemuNic[];
   memoryMb?: number;
+  /** false: the guest's memory is QEMU's own, as with plain -m, and no NIC may map it (default true) */
+  sharedMemory?: boolean;
   /** room for memory that is plugged in later */
   maxMemoryMb?: number;
   /** where QEMU takes commands: see Qmp */
@@ -114,11 +116,17 @@ function extended(initrd: string, dir: string, programs: Readonly<Record<string,
 }
 
 function ownArguments(options: QemuOptions): string[] {
-  const { nics = [], memoryMb = 192, maxMemoryMb } = options;
+  const { nics = [], memoryMb = 192, maxMemoryMb, sharedMemory = true } = options;
   const slots = maxMemoryMb === undefined ? '' : `,slots=4,maxmem=${maxMemoryMb}M`;
+  const shared = [
+    '-machine',
+    'memory-backend=mem',
+    '-object',
+    `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`,
+  ];
   return [
-    ...['-m', `${memoryMb}M${slots}`, '-machine', 'memory-backend=mem'],
-    ...['-object', `memory-backend-memfd,id=mem,size=${memoryMb}M,share=on`],
+    ...['-m', `${memoryMb}M${slots}`],
+    ...(sharedMemory ? shared : []),
     ...nics.flatMap((nic, i) =>
       nic.transport === 'vfio-user' ? vfioUserArguments(nic, i) : vhostUserArguments(nic, i, options),
     ),
