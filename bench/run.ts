@@ -22,12 +22,14 @@ import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from '.
 import { switchForward } from './switch-forward.js';
 import { tap } from './tap.js';
 import { tapForward } from './tap-forward.js';
+import { unsharedMemory } from './unshared-memory.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
 const benches: readonly Bench[] = [
   switchForward,
   vhostUserForward,
   e1000,
+  unsharedMemory,
   guestTcp,
   guestRtt,
   portScaling,
