@@ -16,6 +16,7 @@ import type { Mapping } from '../memory/window.js';
 import type { Fd } from '../sys/fd.js';
 import { AF_INET, AF_UNIX, bindDatagram, DatagramBatch, parseSocketAddress, type SocketAddress } from '../sys/inet.js';
 import { E } from '../sys/libc.js';
+import { ETH_HDR_LEN } from '../wire/ethernet.js';
 import {
   type BackendOpen,
   type BackendOption,
@@ -27,7 +28,6 @@ import {
   type VnetHdrLen,
 } from './net-backend.js';
 
-const ENOSPC = 28;
 /** datagrams in one call */
 const BATCH = 64;
 /** room for one frame */
@@ -131,7 +131,7 @@ class Dgram implements NetBackend {
     for (;;) {
       if (this.#inHead === this.#inTail && !this.#fill()) return 0;
       const len = this.#receiving.length(this.#inHead);
-      if (len >= 14) return len;
+      if (len >= ETH_HDR_LEN) return len;
       this.#values[C.rx_drop_runt]!++;
       this.#inHead++;
     }
@@ -143,7 +143,7 @@ class Dgram implements NetBackend {
     const slot = this.#inHead++;
     if (iov.total < len) {
       this.#values[C.rx_no_space]!++;
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     const piece = this.#pick(slot * SLOT_BYTES, len);
     copyPieces(this.#runtime.windows, piece.win, piece.off, piece.len, 0, len, iov, 0);

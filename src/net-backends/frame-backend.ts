@@ -10,10 +10,9 @@ import type { Log } from '../engine/runtime.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping, WindowPool } from '../memory/window.js';
+import { E } from '../sys/libc.js';
 import { type BackendOpen, checkVnetHdrLen, MAX_FRAME_LEN, type NetBackend, type VnetHdrLen } from './net-backend.js';
 
-const ENOSPC = 28;
-const EMSGSIZE = 90;
 /** room for the longest frame, and what follows begins on a cache line */
 const SLOT_BYTES = Math.ceil(MAX_FRAME_LEN / 64) * 64;
 
@@ -82,7 +81,7 @@ export abstract class FrameBackend implements NetBackend {
   send(iov: Iovec): number {
     if (iov.total > MAX_FRAME_LEN) {
       this.#values[C.tx_drop_too_long]!++;
-      return -EMSGSIZE;
+      return -E.EMSGSIZE;
     }
     this.#inBurst = true;
     this.#pick(this.#slots, iov.total);
@@ -124,7 +123,7 @@ export abstract class FrameBackend implements NetBackend {
       copyPieces(this.#pool, this.#slot.win, this.#slot.off, this.#slot.len, 0, len, iov, 0);
     } else this.#values[C.rx_no_space]!++;
     this.#shift();
-    return fits ? len : -ENOSPC;
+    return fits ? len : -E.ENOSPC;
   }
 
   rxDiscard(): number {

@@ -6,6 +6,7 @@ import { counterIndices } from '../engine/counters.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping, WindowPool } from '../memory/window.js';
+import { E } from '../sys/libc.js';
 import * as F from '../wire/virtio-features.js';
 import {
   type BackendOpen,
@@ -19,8 +20,6 @@ import {
 } from './net-backend.js';
 import { integerOption } from './options.js';
 
-const ENOSPC = 28;
-const EMSGSIZE = 90;
 /** room for one frame with its header */
 const SLOT_BYTES = MAX_FRAME_LEN + 64;
 
@@ -68,7 +67,7 @@ class Loopback implements NetBackend {
   send(iov: Iovec): number {
     if (iov.total > SLOT_BYTES) {
       this.#values[C.tx_drop_too_long]!++;
-      return -EMSGSIZE;
+      return -E.EMSGSIZE;
     }
     if (this.#count === this.#slots || this.#closed) return 0;
     const at = (this.#head + this.#count) % this.#slots;
@@ -93,7 +92,7 @@ class Loopback implements NetBackend {
     if (iov.total < len) {
       this.#values[C.rx_no_space]!++;
       this.#shift();
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     this.#pick(this.#head, len);
     copyPieces(this.#pool, this.#slot.win, this.#slot.off, this.#slot.len, 0, len, iov, 0);

@@ -12,12 +12,11 @@ import type { Runtime } from '../engine/runtime.js';
 import { usageError } from '../errors.js';
 import type { Burst } from '../memory/burst.js';
 import type { Iovec } from '../memory/iovec.js';
+import type { VnetHdrLen } from '../wire/vnet-header.js';
 
-/** Bytes of virtio-net header before a frame (VirtIO 1.2 §5.1.6): none, legacy, or with num_buffers. */
-export type VnetHdrLen = 0 | 10 | 12;
-
-/** Longest frame any backend may hand over: a 64 KiB segment and its headers (rxDiscard takes this much). */
-export const MAX_FRAME_LEN = 65536 + 64;
+/** The longest frame any backend may hand over (rxDiscard takes this much). */
+export { MAX_FRAME_LEN } from '../wire/ethernet.js';
+export type { VnetHdrLen };
 
 /**
  * Called when frames wait and receive is enabled, at least once for each burst, and again on

@@ -19,6 +19,7 @@ import type { NgHook } from '../netgraph/hook.js';
 import { netgraphOf } from '../netgraph/netgraph.js';
 import { NgSocket } from '../netgraph/nodes/socket.js';
 import { FrameRing, RING_HDR_LEN } from '../netmap/vale/frame-ring.js';
+import { E } from '../sys/libc.js';
 import { ETH_HDR_LEN } from '../wire/ethernet.js';
 import {
   type BackendOpen,
@@ -31,10 +32,6 @@ import {
   type ReceiveCallback,
   type VnetHdrLen,
 } from './net-backend.js';
-
-const ENOSPC = 28;
-const ENOTCONN = 107;
-const EMSGSIZE = 90;
 
 /**
  * Bytes that wait for the guest at most: as bhyve sets the socket's buffer, at most 4 MiB, and at most what
@@ -134,8 +131,8 @@ class NetgraphPort implements NetBackend {
 
   send(iov: Iovec): number {
     const len = iov.total;
-    if (this.#hook === undefined) return this.#refuse(C.tx_drop_not_connected, ENOTCONN);
-    if (len > MAX_FRAME_LEN) return this.#refuse(C.tx_drop_too_long, EMSGSIZE);
+    if (this.#hook === undefined) return this.#refuse(C.tx_drop_not_connected, E.ENOTCONN);
+    if (len > MAX_FRAME_LEN) return this.#refuse(C.tx_drop_too_long, E.EMSGSIZE);
     if (len < ETH_HDR_LEN) {
       this.#values[C.tx_drop_runt]!++;
       return len;
@@ -257,7 +254,7 @@ class NetgraphPort implements NetBackend {
       copyPieces(this.#runtime.windows, piece.win, piece.off, piece.len, 0, len, iov, 0);
     } else this.#values[C.rx_no_space]!++;
     this.#shift();
-    return fits ? len : -ENOSPC;
+    return fits ? len : -E.ENOSPC;
   }
 
   rxDiscard(): number {

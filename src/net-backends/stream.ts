@@ -27,6 +27,7 @@ import {
 import { E, errnoText } from '../sys/libc.js';
 import { accept, connectUnix, listenUnix } from '../sys/socket.js';
 import { takeSocketError } from '../sys/sockopt.js';
+import { ETH_HDR_LEN } from '../wire/ethernet.js';
 import {
   type BackendOpen,
   type BackendOption,
@@ -40,7 +41,6 @@ import {
 } from './net-backend.js';
 import { choiceOption, integerOption } from './options.js';
 
-const ENOSPC = 28;
 const LENGTH_BYTES = 4;
 /** what is read or written at once, at most */
 const BUFFER_BYTES = 2 ** 20;
@@ -165,7 +165,7 @@ class Stream implements NetBackend {
         if (!this.#fill()) return 0;
         continue;
       }
-      if (len >= 14) return len;
+      if (len >= ETH_HDR_LEN) return len;
       this.#values[C.rx_drop_runt]!++;
       this.#inHead += LENGTH_BYTES + len;
     }
@@ -179,7 +179,7 @@ class Stream implements NetBackend {
     this.#inHead += LENGTH_BYTES + len;
     if (iov.total < len) {
       this.#values[C.rx_no_space]!++;
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     const piece = this.#piece;
     piece.clear();

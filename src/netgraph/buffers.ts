@@ -9,10 +9,8 @@
  */
 import { copyPiece } from '../memory/copy.js';
 import type { Mapping, Window, WindowPool } from '../memory/window.js';
+import { MAX_FRAME_LEN } from '../wire/ethernet.js';
 import { NG_BURST_BYTES, NgBurst } from './burst.js';
-
-/** Longest frame in a graph: a 64 KiB packet and its headers. */
-export const NG_MAX_FRAME_LEN = 65536 + 64;
 
 const BURST_CHUNK_BYTES = 65536;
 const ARENA_BYTES = 8 * 2 ** 20;
@@ -20,7 +18,7 @@ const ARENA_BYTES = 8 * 2 ** 20;
 const CLASSES = [
   { bytes: 2048, count: 16384 },
   { bytes: 16384, count: 1024 },
-  { bytes: NG_MAX_FRAME_LEN, count: 256 },
+  { bytes: MAX_FRAME_LEN, count: 256 },
 ];
 
 export class NgBufferPool {

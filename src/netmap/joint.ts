@@ -9,7 +9,7 @@
 import type { Runtime } from '../engine/runtime.js';
 import { Iovec } from '../memory/iovec.js';
 import type { Mapping } from '../memory/window.js';
-import { OFFLOAD_ALL } from '../wire/vnet-header.js';
+import { OFFLOAD_ALL, type VnetHdrLen } from '../wire/vnet-header.js';
 import { Closer } from './host/attach.js';
 import type { ValePort } from './vale/port.js';
 import { valeSwitches } from './vale/switches.js';
@@ -28,7 +28,7 @@ export interface Link {
   recv(iov: Iovec): number;
   recvEnable(): void;
   /** false: its frames have no header, and nothing is left undone in them */
-  setHeader(length: 0 | 10 | 12, tx: number, rx: number): boolean;
+  setHeader(length: VnetHdrLen, tx: number, rx: number): boolean;
   close(): void;
 }
 

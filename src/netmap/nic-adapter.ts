@@ -10,7 +10,7 @@ import type { MeventHandle } from '../engine/mevent.js';
 import type { Runtime } from '../engine/runtime.js';
 import { Iovec } from '../memory/iovec.js';
 import { netdevInfo } from '../sys/netdev.js';
-import { OFFLOAD_ALL } from '../wire/vnet-header.js';
+import { OFFLOAD_ALL, type VnetHdrLen } from '../wire/vnet-header.js';
 import { NETMAP_MAX_FRAGS, NR_FORWARD, NS_FORWARD, NS_MOREFRAG } from './abi.js';
 import { NetmapAdapter, type RingSizes } from './adapter.js';
 import { ChainReader } from './chain-reader.js';
@@ -113,7 +113,7 @@ export class NicAdapter extends NetmapAdapter {
   }
 
   #setHeader(link: HostInterface, len: number): void {
-    link.setHeader(len as 0 | 10 | 12, OFFLOAD_ALL, OFFLOAD_ALL);
+    link.setHeader(len as VnetHdrLen, OFFLOAD_ALL, OFFLOAD_ALL);
   }
 
   #sideOf(kring: KRing): Side {

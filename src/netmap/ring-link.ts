@@ -14,15 +14,10 @@ import { NetbeError } from '../errors.js';
 import { copyPieces } from '../memory/copy.js';
 import { Iovec, iovecRead } from '../memory/iovec.js';
 import { E } from '../sys/libc.js';
-import { ETH_HDR_LEN } from '../wire/ethernet.js';
-import { VNET_HDR_LEN } from '../wire/vnet-header.js';
+import { ETH_ADDRS_LEN, ETH_HDR_LEN, MAX_FRAME_LEN } from '../wire/ethernet.js';
+import { VNET_HDR_LEN, type VnetHdrLen } from '../wire/vnet-header.js';
 import { NETMAP_MAX_FRAGS, NS_MOREFRAG } from './abi.js';
 import type { NetmapPort } from './port.js';
-
-/** longest frame: a 64 KiB segment and its headers */
-const MAX_FRAME_LEN = 65536 + 64;
-
-export type VnetHdrLen = 0 | 10 | 12;
 
 export const ringsCounterNames = [
   'rx_frames',
@@ -43,7 +38,6 @@ const C = counterIndices(ringsCounterNames);
 const BURST = 256;
 /** slots or frames of one receive ring after which they are given back, and the next ring has its turn */
 const STREAK = 64;
-const ETH_ADDRESSES = 12;
 
 export interface RingLinkOptions {
   runtime: Runtime;
@@ -76,7 +70,7 @@ export class RingLink implements Pollable {
   // transmit: rings with frames that are not synced, by bit
   #dirty = 0;
   readonly #slots = new Iovec(NETMAP_MAX_FRAGS);
-  readonly #start = new Uint8Array(VNET_HDR_LEN + ETH_ADDRESSES);
+  readonly #start = new Uint8Array(VNET_HDR_LEN + ETH_ADDRS_LEN);
 
   constructor({ runtime, name, openPort, onReceive }: RingLinkOptions) {
     this.name = name;
@@ -127,9 +121,9 @@ export class RingLink implements Pollable {
   #ringFor(iov: Iovec): number {
     const start = this.#start;
     const hdrLen = this.#hdrLen;
-    iovecRead(this.#runtime.windows, iov, hdrLen + ETH_ADDRESSES, start);
+    iovecRead(this.#runtime.windows, iov, hdrLen + ETH_ADDRS_LEN, start);
     let sum = 0;
-    for (let i = hdrLen; i < hdrLen + ETH_ADDRESSES; i++) sum += start[i]!;
+    for (let i = hdrLen; i < hdrLen + ETH_ADDRS_LEN; i++) sum += start[i]!;
     return sum % this.#port.txRings.length;
   }
 

@@ -10,6 +10,8 @@ const MAC_LEN = 6;
 export const ETH_ADDRS_LEN = 2 * MAC_LEN;
 /** bytes of a VLAN tag: TPID and TCI */
 export const VLAN_TAG_LEN = 4;
+/** Longest frame that anything here takes or hands over: a segment of 64 KiB and its headers. */
+export const MAX_FRAME_LEN = 65536 + 64;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 /** 802.1Q customer tag */

@@ -12,6 +12,9 @@ import * as F from './virtio-features.js';
 /** bytes of the header with num_buffers; before VIRTIO_F_VERSION_1, and without VIRTIO_NET_F_MRG_RXBUF, it is 10 */
 export const VNET_HDR_LEN = 12;
 
+/** Bytes of the header before a frame: none, legacy, or with num_buffers. */
+export type VnetHdrLen = 0 | 10 | 12;
+
 // offsets of the fields; num_buffers, the last one, is the device's
 const FLAGS = 0;
 const GSO_TYPE = 1;

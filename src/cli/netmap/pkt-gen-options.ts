@@ -1,6 +1,7 @@
 /** What pkt-gen is asked to do: its options checked, and made plain data that a thread can be given. */
 import { cpus } from 'node:os';
 import { usageError } from '../../errors.js';
+import type { VnetHdrLen } from '../../wire/vnet-header.js';
 import { type AddressFamily, type IpRange, isRange, parseIpRange, parseMac } from './address-range.js';
 import { parseRingConfig, type RingConfig } from './ring-config.js';
 
@@ -91,7 +92,7 @@ export interface PktGenOptions {
   periodNs: number;
   /** OPT_* */
   options: number;
-  vnetHdrLen: 0 | 10 | 12;
+  vnetHdrLen: VnetHdrLen;
   packetFile: string | undefined;
   normalize: boolean;
   frags: number;
@@ -188,7 +189,7 @@ function parseOptionBits(args: PktGenArgs, src: IpRange, dst: IpRange): number {
   );
 }
 
-function parseVnetHdr(text: string | undefined): 0 | 10 | 12 {
+function parseVnetHdr(text: string | undefined): VnetHdrLen {
   const value = number(text, 'H', 0, 0, 12);
   if (value === 0 || value === 10 || value === 12) return value;
   throw usageError('bad virtio-net-header length', text, '-H is 0, 10 or 12.');

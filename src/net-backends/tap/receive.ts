@@ -8,6 +8,7 @@ import type { Burst } from '../../memory/burst.js';
 import { copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
+import { E } from '../../sys/libc.js';
 import { ETH_HDR_LEN } from '../../wire/ethernet.js';
 import {
   checkVnetHeader,
@@ -19,8 +20,6 @@ import {
 import { MAX_FRAME_LEN, type VnetHdrLen } from '../net-backend.js';
 import { RX_VNET_DROPS, T } from './counters.js';
 import { BATCH, type ReadBuffers, type TapReader } from './io.js';
-
-const ENOSPC = 28;
 
 /** one byte more than the longest frame: one that fills it was longer */
 const READ_BYTES = VNET_HDR_LEN + MAX_FRAME_LEN + 1;
@@ -123,7 +122,7 @@ export class TapReceiver {
     if (iov.total < len) {
       this.#values[T.rx_no_space]!++;
       this.#shift();
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     const off = this.#frameOff();
     if (iov.len[0]! >= len && iov.win[0] === this.#srcWin[0])

@@ -4,7 +4,7 @@ import type { Mapping } from '../../memory/window.js';
 import { type Fd, readAt, writeAt } from '../../sys/fd.js';
 import { DatagramBatch } from '../../sys/inet.js';
 import { E } from '../../sys/libc.js';
-import { NG_MAX_FRAME_LEN } from '../buffers.js';
+import { MAX_FRAME_LEN } from '../../wire/ethernet.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Netgraph } from '../engine.js';
 import type { NgHook } from '../hook.js';
@@ -12,7 +12,7 @@ import type { NgHook } from '../hook.js';
 const BATCH = NG_BURST_FRAMES;
 /** batches received before other descriptors have their turn */
 const BATCHES_PER_WAKE = 4;
-const SLOT_BYTES = Math.ceil(NG_MAX_FRAME_LEN / 64) * 64;
+const SLOT_BYTES = Math.ceil(MAX_FRAME_LEN / 64) * 64;
 const STREAM_BYTES = 16384;
 
 export class OpenSocket {

@@ -11,7 +11,7 @@ import { type Fd, readAt, writeAt } from '../../sys/fd.js';
 import { E } from '../../sys/libc.js';
 import { getLink, setLink } from '../../sys/netlink.js';
 import { IFF_NO_PI, IFF_TAP, openTun, tunAttach, tunInterface } from '../../sys/tun.js';
-import { NG_MAX_FRAME_LEN } from '../buffers.js';
+import { MAX_FRAME_LEN } from '../../wire/ethernet.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Errno } from '../errno.js';
 import type { NgHook } from '../hook.js';
@@ -35,7 +35,7 @@ const cmdlist: readonly NgCommand[] = [
 const counters = ['tx_frames', 'tx_drop_down', 'tx_drop_full'] as const;
 const C = counterIndices(counters, NODE_COUNTERS);
 
-const SLOT_BYTES = Math.ceil(NG_MAX_FRAME_LEN / 64) * 64;
+const SLOT_BYTES = Math.ceil(MAX_FRAME_LEN / 64) * 64;
 /** frames read before other descriptors have their turn */
 const READS_PER_WAKE = NG_BURST_FRAMES;
 

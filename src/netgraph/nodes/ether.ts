@@ -21,8 +21,7 @@ import { type OpenedHostPort, openHostPort } from '../../netmap/host/open.js';
 import { OrphansPort, openedOrphans } from '../../netmap/host/orphans.js';
 import { ARPHRD_ETHER, interfaceNames, type NetdevInfo, netdevInfo } from '../../sys/netdev.js';
 import { setLink } from '../../sys/netlink.js';
-import { formatMac } from '../../wire/ethernet.js';
-import { NG_MAX_FRAME_LEN } from '../buffers.js';
+import { formatMac, MAX_FRAME_LEN } from '../../wire/ethernet.js';
 import { NG_BURST_FRAMES, type NgBurst } from '../burst.js';
 import type { Netgraph } from '../engine.js';
 import type { Errno } from '../errno.js';
@@ -111,7 +110,7 @@ class Side {
     const burst = this.#burst;
     const from = this.#interface;
     for (let len = from.peekRecvLen(); len > 0; len = from.peekRecvLen()) {
-      const off = len > NG_MAX_FRAME_LEN ? 0 : buffers.arena(len);
+      const off = len > MAX_FRAME_LEN ? 0 : buffers.arena(len);
       if (off === 0) {
         from.rxDiscard();
         this.#values[DROP_NO_ROOM]!++;

@@ -17,6 +17,7 @@ import { E } from '../../sys/libc.js';
 import { type LinkState, LinkWatch, type NetdevInfo, netdevInfo } from '../../sys/netdev.js';
 import { openPacketSocket, setPromiscuous } from '../../sys/packet-socket.js';
 import { takeSocketError } from '../../sys/sockopt.js';
+import type { VnetHdrLen } from '../../wire/vnet-header.js';
 import { Closer } from './attach.js';
 import { H, hostCounterNames } from './counters.js';
 import type { HostPort } from './host-port.js';
@@ -42,7 +43,7 @@ export interface HostInterfaceOptions {
 
 export class HostInterface implements Pollable {
   readonly name: string;
-  vnetHdrLen: 0 | 10 | 12 = 0;
+  vnetHdrLen: VnetHdrLen = 0;
   readonly #runtime: Runtime;
   readonly #info: NetdevInfo;
   readonly #opened: OpenedHostPort;
@@ -253,7 +254,7 @@ export class HostInterface implements Pollable {
   // ---- control ----
 
   /** Each frame begins with a header of `len` bytes; OFFLOAD_* that the user may ask for, and takes undone. */
-  setHeader(len: 0 | 10 | 12, txOffloads: number, rxOffloads: number): boolean {
+  setHeader(len: VnetHdrLen, txOffloads: number, rxOffloads: number): boolean {
     this.vnetHdrLen = len;
     this.#tx.vnetHdrLen = len;
     // without a header there is no way to say that something was left undone

@@ -18,6 +18,7 @@ import { E } from '../../sys/libc.js';
 import * as packet from '../../sys/packet-socket.js';
 import { pageSize } from '../../sys/process.js';
 import { raiseSendBuffer } from '../../sys/sockopt.js';
+import { ETH_ADDRS_LEN, MAX_FRAME_LEN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { OFFLOAD_ALL, OFFLOAD_UFO } from '../../wire/vnet-header.js';
 import { Closer, cutHostOff, HOST_RING_MARK } from './attach.js';
 import type { HostPort, RxFrame } from './host-port.js';
@@ -33,11 +34,9 @@ const VNET_HDR_BYTES = 10;
 const TX_FRAME_OFF = packet.TP3_TX_DATA + VNET_HDR_BYTES;
 const MAX_SLOT_FRAME = TX_SLOT_BYTES - TX_FRAME_OFF;
 /** room for a frame that goes through the second socket */
-const SCRATCH_BYTES = VNET_HDR_BYTES + 65536 + 64;
+const SCRATCH_BYTES = VNET_HDR_BYTES + MAX_FRAME_LEN;
 /** of frames on their way: more than a full ring of what Linux counts for one */
 const SEND_BUFFER_BYTES = 16 * 2 ** 20;
-const ETH_ADDRESSES = 12;
-const VLAN_TAG = 4;
 const ETH_P_8021Q = 0x8100;
 
 export interface PacketPortOptions {
@@ -182,19 +181,19 @@ export class PacketPort implements HostPort {
     let total = len;
     if ((status & packet.TP_STATUS_VLAN_VALID) !== 0) {
       // the kernel has taken the tag out: put it back, over the header just read
-      first = frame - VLAN_TAG;
-      total = len + VLAN_TAG;
-      u8.copyWithin(first, frame, frame + ETH_ADDRESSES);
+      first = frame - VLAN_TAG_LEN;
+      total = len + VLAN_TAG_LEN;
+      u8.copyWithin(first, frame, frame + ETH_ADDRS_LEN);
       const tci = words[w + packet.TP3_VLAN_TCI / 4]! & 0xffff;
       const tpid =
         (status & packet.TP_STATUS_VLAN_TPID_VALID) !== 0 ? words[w + packet.TP3_VLAN_TPID / 4]! & 0xffff : ETH_P_8021Q;
-      const tag = first + ETH_ADDRESSES;
+      const tag = first + ETH_ADDRS_LEN;
       u8[tag] = tpid >>> 8;
       u8[tag + 1] = tpid & 0xff;
       u8[tag + 2] = tci >>> 8;
       u8[tag + 3] = tci & 0xff;
-      if (start !== 0) start += VLAN_TAG;
-      if (rx.hdr0 >>> 16 !== 0) rx.hdr0 += VLAN_TAG << 16;
+      if (start !== 0) start += VLAN_TAG_LEN;
+      if (rx.hdr0 >>> 16 !== 0) rx.hdr0 += VLAN_TAG_LEN << 16;
     }
     rx.hdr1 = gsoSize | (start << 16);
     rx.pieces.clear();

@@ -6,19 +6,17 @@ import { copyPieces } from '../../memory/copy.js';
 import { Iovec } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import { completeChecksum } from '../../wire/checksum.js';
-import { ETH_HDR_LEN } from '../../wire/ethernet.js';
+import { ETH_HDR_LEN, MAX_FRAME_LEN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { PartialChecksum } from '../../wire/partial-checksum.js';
 import { Segmenter } from '../../wire/segmentation.js';
 import { checkVnetHeader, neededOffloads, OFFLOAD_ALL, OFFLOAD_CSUM } from '../../wire/vnet-header.js';
 import { H } from './counters.js';
 import { type HostPort, RxFrame } from './host-port.js';
 
-const VLAN_TAG_LEN = 4;
 const NEEDS_CSUM = 1;
-const MAX_LEN = 65536 + 64;
 /** the frame, linear, then one segment of it */
-const SCRATCH_BYTES = 2 * (MAX_LEN + 64);
-const SEGMENT_OFF = MAX_LEN + 64;
+const SCRATCH_BYTES = 2 * (MAX_FRAME_LEN + 64);
+const SEGMENT_OFF = MAX_FRAME_LEN + 64;
 
 export class HostReceiver {
   /** OFFLOAD_* that the user takes undone */
@@ -96,7 +94,7 @@ export class HostReceiver {
   /** False: drop it; counted. */
   #take(frame: RxFrame): boolean {
     const { total } = frame.pieces;
-    if (total < ETH_HDR_LEN || total > MAX_LEN) {
+    if (total < ETH_HDR_LEN || total > MAX_FRAME_LEN) {
       this.#values[total < ETH_HDR_LEN ? H.rx_drop_runt : H.rx_drop_too_long]!++;
       return false;
     }
@@ -197,7 +195,7 @@ export class HostReceiver {
 
   #nextSegment(): boolean {
     const at = this.#scratch.off + SEGMENT_OFF;
-    const len = this.#segmenter.next(at, MAX_LEN);
+    const len = this.#segmenter.next(at, MAX_FRAME_LEN);
     if (len <= 0) {
       this.#segmenting = false;
       return false;

@@ -13,6 +13,7 @@ import { readAt, writeAt } from '../../sys/fd.js';
 import { E } from '../../sys/libc.js';
 import { getLink, setLink } from '../../sys/netlink.js';
 import * as tun from '../../sys/tun.js';
+import { MAX_FRAME_LEN } from '../../wire/ethernet.js';
 import { OFFLOAD_ALL, OFFLOAD_UFO } from '../../wire/vnet-header.js';
 import { Closer, divertHost } from './attach.js';
 import type { HostPort, RxFrame } from './host-port.js';
@@ -23,9 +24,8 @@ export function hostTapName(ifindex: number): string {
 }
 
 const VNET_HDR_BYTES = 12;
-const MAX_FRAME = 65536 + 64;
 /** a frame that was read and one to be written, each behind its header */
-const FRAME_BYTES = VNET_HDR_BYTES + MAX_FRAME + 52;
+const FRAME_BYTES = VNET_HDR_BYTES + MAX_FRAME_LEN + 52;
 
 const SEGMENTATION = tun.TUN_F_CSUM | tun.TUN_F_TSO4 | tun.TUN_F_TSO6 | tun.TUN_F_TSO_ECN;
 const UDP_SEGMENTATION = tun.TUN_F_USO4 | tun.TUN_F_USO6;
@@ -93,7 +93,7 @@ export class StackPort implements HostPort {
 
   send(iov: Iovec, skip: number, hdr0: number, hdr1: number, hdr2: number): number {
     const len = iov.total - skip;
-    if (len > MAX_FRAME) return -E.EMSGSIZE;
+    if (len > MAX_FRAME_LEN) return -E.EMSGSIZE;
     const body = skip === 0 ? iov : this.#body;
     if (skip > 0) iovecSkip(iov, skip, body);
     const { window } = this.#memory;

@@ -4,17 +4,15 @@ import { Iovec, iovecRead, iovecSkip } from '../../memory/iovec.js';
 import type { Mapping, WindowPool } from '../../memory/window.js';
 import { E } from '../../sys/libc.js';
 import { completeChecksum } from '../../wire/checksum.js';
-import { ETH_HDR_LEN } from '../../wire/ethernet.js';
+import { ETH_HDR_LEN, MAX_FRAME_LEN, VLAN_TAG_LEN } from '../../wire/ethernet.js';
 import { Segmenter } from '../../wire/segmentation.js';
 import { checkVnetHeader, neededOffloads } from '../../wire/vnet-header.js';
 import { H, SEGMENT_DROPS, VNET_DROPS } from './counters.js';
 import type { HostPort } from './host-port.js';
 
-const VLAN_TAG_LEN = 4;
-const MAX_LEN = 65536 + 64;
 /** a frame, linear, then one segment of it */
-const SCRATCH_BYTES = 2 * (MAX_LEN + 64);
-const SEGMENT_OFF = MAX_LEN + 64;
+const SCRATCH_BYTES = 2 * (MAX_FRAME_LEN + 64);
+const SEGMENT_OFF = MAX_FRAME_LEN + 64;
 
 export class HostTransmitter {
   /** bytes of header before each frame: 0, 10 or 12 */
@@ -46,7 +44,7 @@ export class HostTransmitter {
     const hdrLen = this.vnetHdrLen;
     const len = iov.total - hdrLen;
     const values = this.#values;
-    if (len < ETH_HDR_LEN || len > MAX_LEN) {
+    if (len < ETH_HDR_LEN || len > MAX_FRAME_LEN) {
       values[len < ETH_HDR_LEN ? H.tx_drop_runt : H.tx_drop_too_long]!++;
       return -E.EMSGSIZE;
     }
@@ -119,7 +117,7 @@ export class HostTransmitter {
     }
     values[H.tx_frames_segmented]!++;
     for (;;) {
-      const n = segmenter.next(off + SEGMENT_OFF, MAX_LEN);
+      const n = segmenter.next(off + SEGMENT_OFF, MAX_FRAME_LEN);
       if (n <= 0) return total;
       this.#place(off + SEGMENT_OFF, n);
       this.#pass(this.#linear, 0, n, 0, 0, 0);

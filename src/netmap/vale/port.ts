@@ -10,13 +10,12 @@ import type { Burst } from '../../memory/burst.js';
 import { copyPieces } from '../../memory/copy.js';
 import type { Iovec } from '../../memory/iovec.js';
 import type { Window, WindowPool } from '../../memory/window.js';
+import { E } from '../../sys/libc.js';
 import type { FrameBatch } from './batch.js';
 import { P } from './counters.js';
 import { FrameRing, RING_HDR_LEN } from './frame-ring.js';
 import type { PortTable } from './ports.js';
 import type { ValeSwitch } from './switch.js';
-
-const ENOSPC = 28;
 
 export interface ValePortOptions {
   name: string;
@@ -148,7 +147,7 @@ export class ValePort {
     const len = batch.len(i);
     if (iov.total < len + hdrLen) {
       this.#values[P.rx_no_space]!++;
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     if (hdrLen > 0) this.#writeHeader(iov, batch.hdr0(i), batch.hdr1(i), batch.hdr2(i));
     batch.copyTo(i, len, iov, hdrLen);
@@ -218,7 +217,7 @@ export class ValePort {
     if (iov.total < len + hdrLen) {
       ring.shift();
       this.#values[P.rx_no_space]!++;
-      return -ENOSPC;
+      return -E.ENOSPC;
     }
     const { window, frameOff } = ring;
     const w = frameOff >>> 2;

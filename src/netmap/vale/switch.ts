@@ -14,7 +14,7 @@ import { NetbeError } from '../../errors.js';
 import type { Burst } from '../../memory/burst.js';
 import { Iovec, iovecRead } from '../../memory/iovec.js';
 import type { Mapping, Window, WindowPool } from '../../memory/window.js';
-import { ETH_HDR_LEN } from '../../wire/ethernet.js';
+import { ETH_HDR_LEN, MAX_FRAME_LEN } from '../../wire/ethernet.js';
 import { checkVnetHeader, forwardedHeaderWord, neededOffloads } from '../../wire/vnet-header.js';
 import { BATCH_FRAMES, FrameBatch, ROUTE_NO_LEARN } from './batch.js';
 import { P, portCounterNames, S, switchCounterNames, VNET_DROPS } from './counters.js';
@@ -26,7 +26,6 @@ import { ForwardingTable } from './table.js';
 
 /** as NM_BDG_MAXPORTS of netmap */
 export const MAX_PORTS = 254;
-export const MAX_FRAME_LEN = 65536 + 64;
 
 const BATCH_PIECES_OF_SEND = 8192;
 /** rounds of frames sent from within receive callbacks that one flush forwards */
