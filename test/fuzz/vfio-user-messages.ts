@@ -28,6 +28,7 @@ import { HostileFds } from './hostile-fds.js';
 
 const MEMORY = 1 << 18;
 const COMMANDS = Object.values(CMD);
+const TWIN_SOCKET = { capabilities: { max_msg_fds: 16, write_multiple: true, twin_socket: { supported: true } } };
 
 interface Victim {
   fn: PciFunction;
@@ -104,7 +105,7 @@ class Hostile {
     const d = this.#in;
     this.#memory.shortCount = d.oneIn(4);
     // most programs get past the negotiation, so that what follows means something
-    if (!d.oneIn(8)) this.#send(CMD.VERSION, versionPayload());
+    if (!d.oneIn(8)) this.#send(CMD.VERSION, versionPayload(d.oneIn(3) ? TWIN_SOCKET : undefined));
     if (!d.oneIn(3)) this.#setUp(d.oneIn(2));
     for (let actions = 0; !d.done && actions < 60; actions++) d.pick(this.#actions)(d);
   }
@@ -139,6 +140,7 @@ class Hostile {
     () => this.#poke(),
     () => this.#client.serve(),
     (d) => this.#answerLate(d),
+    (d) => d.oneIn(4) && this.#dma.sendBytes(d.take(1 + d.below(40)), this.#fds.any()),
     () => {
       this.#victim.fn.setLink(false);
       this.#victim.fn.setLink(true);
@@ -250,6 +252,11 @@ class Hostile {
     this.#client = this.#connect();
   }
 
+  /** On whose socket DMA requests come. */
+  get #dma(): VfioUserClient {
+    return this.#client.twin ?? this.#client;
+  }
+
   #connect(): VfioUserClient {
     const client = VfioUserClient.connect(this.#victim.path, this.#world.step);
     client.memory = this.#memory;
@@ -278,7 +285,7 @@ class Hostile {
 
   #answerLate(d: Decisions): void {
     const [request] = this.#unanswered.splice(d.below(this.#unanswered.length + 1), 1);
-    if (request !== undefined) for (const message of this.#answer(request)) this.#client.sendBytes(message);
+    if (request !== undefined) for (const message of this.#answer(request)) this.#dma.sendBytes(message);
   }
 
   /** Writes into a ring, in a file or in memory that is not shared. */

@@ -4,7 +4,7 @@ import type { TestContext } from 'node:test';
 import { DmaBatch, type RemoteMemory } from '../../src/memory/remote-memory.js';
 import { counterNames } from '../../src/transports/vfio-user/counters.js';
 import type { VfioUserOptions } from '../../src/transports/vfio-user/server.js';
-import { CMD, dmaMap } from './vfio-user-client.js';
+import { CMD, dmaMap, type VfioUserClient } from './vfio-user-client.js';
 import { ClientMemory } from './vfio-user-memory.js';
 import { VfioRig } from './vfio-user-rig.js';
 
@@ -38,6 +38,11 @@ export class DmaRig extends VfioRig {
     this.vm.serveUntil(() => over.length === 1, 'the first read is answered');
     this.ram.requests.length = 0;
     for (const name of counterNames) this.#countedBefore.set(name, this.count(name));
+  }
+
+  /** On whose socket DMA requests come, and replies to them go. */
+  get dma(): VfioUserClient {
+    return this.vm.twin ?? this.vm;
   }
 
   get remote(): RemoteMemory {

@@ -92,6 +92,8 @@ export function versionPayload(json: unknown = QEMU_CAPABILITIES, major = 0, min
 export class VfioUserClient {
   /** answers DMA requests of the server; without it they are messages like any other */
   memory: ClientMemory | undefined;
+  /** the second socket, once VERSION has brought one: `memory` answers there */
+  twin: VfioUserClient | undefined;
   #id = 1;
   #received = Buffer.alloc(0);
   #fds: Fd[] = [];
@@ -151,6 +153,10 @@ export class VfioUserClient {
   /** Reads what has come, and answers DMA requests. */
   serve(): void {
     if (this.#closed) return;
+    if (this.twin !== undefined) {
+      this.twin.memory = this.memory;
+      this.twin.serve();
+    }
     const { length, fds } = recvMsg(this.socket.number, this.#buffer, 16);
     this.#fds.push(...fds);
     if (length > 0) this.#received = Buffer.concat([this.#received, this.#buffer.subarray(0, length)]);
@@ -160,6 +166,10 @@ export class VfioUserClient {
 
   #sort(reply: Reply): void {
     const { memory } = this;
+    if (reply.command === CMD.VERSION && reply.fds.length > 0) {
+      const { twin_socket } = JSON.parse(reply.payload.subarray(4, -1).toString()).capabilities;
+      this.twin = new VfioUserClient(reply.fds[twin_socket.fd_index]!, this.step);
+    }
     if (memory === undefined || (reply.flags & 0xf) === F_REPLY) {
       this.#inbox.push(reply);
       return;
@@ -268,6 +278,7 @@ export class VfioUserClient {
 
   close(): void {
     for (const fd of this.#fds.splice(0)) fd.close();
+    this.twin?.close();
     this.socket.close();
   }
 }

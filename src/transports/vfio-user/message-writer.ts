@@ -6,6 +6,7 @@
  * call whole, and QEMU, which reads a header in one piece or gives up, must not find half of one.
  */
 import { EVF_WRITE, type Mevent, type MeventHandle } from '../../engine/mevent.js';
+import type { Fd } from '../../sys/fd.js';
 import { E, errnoText } from '../../sys/libc.js';
 import { NativeBuffer } from '../../sys/native-buffer.js';
 import { sendMsg } from '../../sys/socket.js';
@@ -49,6 +50,12 @@ export class MessageWriter {
     if (taken >= 0) this.#wait(message, taken);
     else if (taken === -E.EAGAIN || taken === -E.EINTR) this.#wait(message, 0);
     else this.#break(taken);
+  }
+
+  /** Sends a short message with a descriptor, which stays the caller's. Nothing waits: it is an early one. */
+  sendWithFd(message: Uint8Array, fd: Fd): void {
+    const taken = sendMsg(this.#socket, message, [fd.number]);
+    if (taken !== message.length) this.#break(taken);
   }
 
   /** Sends what waits, as far as the socket takes it. */

@@ -17,13 +17,16 @@ import type { PciFunction } from '../../frontends/pci/pci-function.js';
 import type { Fd } from '../../sys/fd.js';
 import { E } from '../../sys/libc.js';
 import { NativeBuffer } from '../../sys/native-buffer.js';
-import { type FrameFormat, FrameReader, protocolError } from '../frame-reader.js';
+import { socketPair } from '../../sys/socket.js';
+import { FrameReader, protocolError } from '../frame-reader.js';
 import { type ConnectionEvents, faultText } from '../socket-port.js';
 import { C } from './counters.js';
 import { Device } from './device.js';
-import { MessageWriter } from './message-writer.js';
+import { messageFormat } from './message-format.js';
+import { MessageWriter, type MessageWriterOptions } from './message-writer.js';
 import * as M from './messages.js';
 import { requestRules } from './requests.js';
+import { TwinSocket } from './twin-socket.js';
 import { type Agreement, negotiate } from './version.js';
 
 /** messages served before others get their turn */
@@ -39,27 +42,6 @@ export interface SessionOptions extends ConnectionEvents {
   /** the connection's, unless the constructor throws */
   socket: Fd;
 }
-
-function nameOf(view: DataView, have: number): string {
-  return have < M.HEADER_SIZE ? 'header' : M.commandName(view.getUint16(M.HEADER_COMMAND, true));
-}
-
-function lengthOf(view: DataView): number {
-  const size = view.getUint32(M.HEADER_SIZE, true);
-  if (size < M.HEADER_BYTES || size > M.MAX_MESSAGE_BYTES)
-    throw protocolError(
-      `${nameOf(view, M.HEADER_BYTES)}: a message of ${size} bytes: it has ${M.HEADER_BYTES} to ${M.MAX_MESSAGE_BYTES}`,
-    );
-  return size;
-}
-
-const format: FrameFormat = {
-  headerBytes: M.HEADER_BYTES,
-  maxBytes: M.MAX_MESSAGE_BYTES,
-  maxFds: M.MAX_MSG_FDS,
-  lengthOf,
-  nameOf,
-};
 
 /** Why a request failed, and the errno to reply with. */
 function errnoOf(error: unknown): number {
@@ -79,25 +61,25 @@ export class Session implements Pollable {
   /** the beginning of #out that a register access replies with, made once */
   readonly #short = Array.from({ length: ACCESS_DATA + 9 }, (_, n) => this.#out.subarray(0, n));
   #agreement: Agreement | undefined;
+  /** takes DMA requests and their replies, if the client wants it so */
+  #twin: TwinSocket | undefined;
   #serving = false;
   #closed = false;
 
   constructor(options: SessionOptions) {
     this.#options = options;
     const { runtime, socket } = options;
-    this.#reader = new FrameReader(socket.number, format);
+    this.#reader = new FrameReader(socket.number, messageFormat);
     this.#handle = runtime.mevent.addDisabled(socket.number, EVF_READ, () => runtime.loop.activate(this));
-    this.#writer = new MessageWriter({
-      mevent: runtime.mevent,
-      socket: socket.number,
-      onDrained: () => this.device.dmaMessages.pump(),
-      onBroken: (fault) => this.close(fault),
-    });
+    this.#writer = new MessageWriter({ mevent: runtime.mevent, socket: socket.number, ...this.#writerEvents });
     try {
       this.device = new Device({
         ...options,
-        // the reply to the message in hand goes before what serving it asks of the guest's memory
-        dmaWriter: { isBusy: () => this.#serving || this.#writer.busy, send: (message) => this.#writer.send(message) },
+        dmaWriter: {
+          // on one socket, the reply to the message in hand goes before what serving it asks of the guest's memory
+          isBusy: () => this.#twin?.writer.busy ?? (this.#serving || this.#writer.busy),
+          send: (message) => (this.#twin?.writer ?? this.#writer).send(message),
+        },
       });
     } catch (error) {
       this.#handle.delete();
@@ -121,6 +103,7 @@ export class Session implements Pollable {
     runtime.loop.remove(this);
     this.#handle.delete();
     this.device.close();
+    this.#twin?.close();
     this.#writer.close();
     this.#reader.close();
     socket.close();
@@ -144,6 +127,7 @@ export class Session implements Pollable {
         served++;
         this.#serve();
       }
+      if (this.#twin !== undefined) served += this.#pollTwin(this.#twin);
       if (!this.#closed) this.device.settle();
     } catch (error) {
       this.#breakOff(error);
@@ -154,11 +138,30 @@ export class Session implements Pollable {
   arm(): boolean {
     // level-triggered: what has come meanwhile is reported as well
     this.#handle.enable();
+    this.#twin?.enable();
     return false;
   }
 
   disarm(): void {
     this.#handle.disable();
+    this.#twin?.disable();
+  }
+
+  #pollTwin(twin: TwinSocket): number {
+    let served = 0;
+    try {
+      twin.writer.flush();
+      for (; served < MESSAGES_PER_POLL && !this.#closed; served++) {
+        const reply = twin.read();
+        if (reply === 'wait') break;
+        if (reply === 'closed') this.close();
+        else this.device.dmaMessages.reply(reply);
+      }
+    } catch (error) {
+      // there is no request that the client could be told of
+      this.close(faultText(error));
+    }
+    return served;
   }
 
   /** The framing is broken: the client is told if it listens, and the connection ends. */
@@ -202,12 +205,34 @@ export class Session implements Pollable {
     } catch (error) {
       throw protocolError(`VERSION: ${faultText(error)}`);
     }
-    this.#reply(this.#agreement.reply);
-    this.device.dmaMessages.open(this.#agreement.client.maxDataXferSize);
+    const { reply, client, twinSocket } = this.#agreement;
+    if (twinSocket) this.#openTwin(reply);
+    else this.#reply(reply);
+    this.device.dmaMessages.open(client.maxDataXferSize);
+  }
+
+  /** The reply to VERSION takes the client's end of the second socket along. */
+  #openTwin(reply: Uint8Array): void {
+    const { runtime } = this.#options;
+    const [ours, theirs] = socketPair();
+    try {
+      const onReadable = (): void => runtime.loop.activate(this);
+      this.#twin = new TwinSocket(ours, { mevent: runtime.mevent, onReadable, ...this.#writerEvents });
+      this.#out.set(reply, M.HEADER_BYTES);
+      this.#outView.setUint32(M.HEADER_FLAGS, M.VFIO_USER_F_TYPE_REPLY, true);
+      this.#writer.sendWithFd(this.#message(M.HEADER_BYTES + reply.length), theirs);
+    } finally {
+      theirs.close();
+    }
+  }
+
+  get #writerEvents(): Pick<MessageWriterOptions, 'onDrained' | 'onBroken'> {
+    return { onDrained: () => this.device.dmaMessages.pump(), onBroken: (fault) => this.close(fault) };
   }
 
   /** DMA requests are all that the client has anything to reply to. */
   #dmaReply(name: string): void {
+    if (this.#twin !== undefined) throw protocolError(`${name}: replies to the server come on the second socket`);
     if (this.#reader.fdCount > 0) throw protocolError(`${name}: descriptors came with a reply`);
     const { bytes, length } = this.#reader;
     this.device.dmaMessages.reply(bytes.subarray(0, length));
@@ -347,10 +372,13 @@ export class Session implements Pollable {
   }
 
   #send(length: number): void {
-    if (this.#closed) return;
-    // message ID and command are the request's
+    if (!this.#closed) this.#writer.send(this.#message(length));
+  }
+
+  /** The first `length` bytes of #out, with message ID and command of the request in hand. */
+  #message(length: number): Uint8Array {
     this.#outView.setUint32(0, this.#reader.view.getUint32(0, true), true);
     this.#outView.setUint32(M.HEADER_SIZE, length, true);
-    this.#writer.send(this.#short[length] ?? this.#out.subarray(0, length));
+    return this.#short[length] ?? this.#out.subarray(0, length);
   }
 }

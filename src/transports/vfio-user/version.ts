@@ -17,6 +17,8 @@ export const VERSION_BYTES = 4;
 /** "Optional. If not specified then the receiver must assume a value of 1" and 1048576. */
 const DEFAULT_MSG_FDS = 1;
 const DEFAULT_DATA_XFER_BYTES = 1048576;
+/** what a reply may have beyond its request if there is a second socket: a client that wants one expects its index, too */
+const FD_INDEX_ROOM = 16;
 /** libvfio-user's limit, too */
 const LARGEST_MSG_FDS = 16;
 
@@ -26,6 +28,8 @@ export interface ClientCapabilities {
   /** bytes that one DMA_READ or DMA_WRITE may carry */
   maxDataXferSize: number;
   writeMultiple: boolean;
+  /** it can take commands of the server on a socket of their own */
+  twinSocket: boolean;
 }
 
 export interface Agreement {
@@ -34,6 +38,8 @@ export interface Agreement {
   reply: Uint8Array;
   /** names of the capabilities in force, for people */
   features: string[];
+  /** the reply promises a descriptor: the client's end of the second socket */
+  twinSocket: boolean;
 }
 
 function fail(why: string): never {
@@ -52,8 +58,9 @@ export function negotiate(payload: Uint8Array): Agreement {
     maxMsgFds: wholeNumber(proposed, 'max_msg_fds', DEFAULT_MSG_FDS, 0, LARGEST_MSG_FDS),
     maxDataXferSize: wholeNumber(proposed, 'max_data_xfer_size', DEFAULT_DATA_XFER_BYTES, 1, 2 ** 32 - 1),
     writeMultiple: truth(proposed, 'write_multiple'),
+    twinSocket: truth(objectIn(proposed, 'twin_socket'), 'supported'),
   };
-  return { client, ...reply(payload.length, client.writeMultiple, proposed) };
+  return { client, ...reply(payload.length, client, proposed) };
 }
 
 function parseCapabilities(bytes: Uint8Array): Readonly<Record<string, unknown>> {
@@ -90,13 +97,19 @@ function wholeNumber(from: Proposed, key: string, otherwise: number, least: numb
   return value;
 }
 
+function objectIn(from: Proposed, key: string): Proposed {
+  const value = Object.hasOwn(from, key) ? from[key] : {};
+  if (!isObject(value)) fail(`"${key}" is not an object`);
+  return value;
+}
+
 function truth(from: Proposed, key: string): boolean {
   const value = Object.hasOwn(from, key) ? from[key] : false;
   if (typeof value !== 'boolean') fail(`"${key}" is neither true nor false`);
   return value;
 }
 
-function reply(room: number, writeMultiple: boolean, proposed: Proposed): Pick<Agreement, 'reply' | 'features'> {
+function reply(room: number, client: ClientCapabilities, proposed: Proposed): Omit<Agreement, 'client'> {
   // by how much a client goes wrong without it: the first three bound what it may send
   const own: [string, unknown][] = [
     ['max_msg_fds', MAX_MSG_FDS],
@@ -104,17 +117,21 @@ function reply(room: number, writeMultiple: boolean, proposed: Proposed): Pick<A
     ['max_dma_maps', MAX_DMA_MAPS],
     ['pgsizes', DMA_PAGE_BYTES],
   ];
-  if (writeMultiple) own.push(['write_multiple', true]);
+  if (client.writeMultiple) own.push(['write_multiple', true]);
+  const twin = client.twinSocket && client.maxMsgFds > 0;
+  if (twin) own.push(['twin_socket', { supported: true, fd_index: 0 }]);
+  const most = room + (twin ? FD_INDEX_ROOM : 0);
   const offered = own.filter(([key]) => Object.hasOwn(proposed, key));
   for (let count = offered.length; ; count--) {
     const chosen = offered.slice(0, count);
     const capabilities = Object.fromEntries(chosen);
     const text = count > 0 ? Buffer.from(`${JSON.stringify({ capabilities })}\0`) : Buffer.alloc(0);
-    if (count > 0 && VERSION_BYTES + text.length > room) continue;
+    if (count > 0 && VERSION_BYTES + text.length > most) continue;
     const bytes = new Uint8Array(VERSION_BYTES + text.length);
     new DataView(bytes.buffer).setUint16(0, MAJOR, true);
     new DataView(bytes.buffer).setUint16(2, MINOR, true);
     bytes.set(text, VERSION_BYTES);
-    return { reply: bytes, features: chosen.map(([key]) => key) };
+    const features = chosen.map(([key]) => key);
+    return { reply: bytes, features, twinSocket: features.includes('twin_socket') };
   }
 }
