@@ -23,6 +23,7 @@ import { switchForward } from './switch-forward.js';
 import { tap } from './tap.js';
 import { tapForward } from './tap-forward.js';
 import { unsharedMemory } from './unshared-memory.js';
+import { vfioUserRegisters } from './vfio-user-registers.js';
 import { vhostUserForward } from './vhost-user-forward.js';
 
 const benches: readonly Bench[] = [
@@ -30,6 +31,7 @@ const benches: readonly Bench[] = [
   vhostUserForward,
   e1000,
   unsharedMemory,
+  vfioUserRegisters,
   guestTcp,
   guestRtt,
   portScaling,

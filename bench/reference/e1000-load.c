@@ -5,6 +5,8 @@
  *   e1000-load IF write MS       writes the register VET, as it is, over and over; then reads once, which waits for all of them
  *   e1000-load IF interrupt MS   sets an interrupt cause (ICS) over and over, and counts the interrupts that the kernel got
  *
+ * Reads and writes also of any other PCI function that is enabled: its address, as in 0000:00:03.0, stands for IF.
+ *
  * Prints one number: how many a second.
  */
 #include <fcntl.h>
@@ -23,13 +25,16 @@
 #define ICS 0x00c8
 #define ICS_RXT0 0x80
 
-static volatile uint32_t *map_registers(const char *interface)
+static volatile uint32_t *map_registers(const char *device)
 {
 	char path[128];
 	void *registers;
 	int fd;
 
-	snprintf(path, sizeof(path), "/sys/class/net/%s/device/resource0", interface);
+	if (strchr(device, ':'))
+		snprintf(path, sizeof(path), "/sys/bus/pci/devices/%s/resource0", device);
+	else
+		snprintf(path, sizeof(path), "/sys/class/net/%s/device/resource0", device);
 	fd = open(path, O_RDWR | O_SYNC);
 	check(fd >= 0, path);
 	registers = mmap(NULL, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -63,7 +68,7 @@ int main(int argc, char **argv)
 	double start, end, count = 0, before;
 
 	if (argc != 4) {
-		fprintf(stderr, "usage: e1000-load IF read|write|interrupt MS\n");
+		fprintf(stderr, "usage: e1000-load IF|ADDRESS read|write|interrupt MS\n");
 		return 2;
 	}
 	registers = map_registers(argv[1]);
