@@ -63,6 +63,7 @@ const SOCKET: BackendOption = { name: 'socket', value: 'NAME', summary: 'name of
 export const netgraphCounterNames = [
   'rx_queued',
   'rx_drop_full',
+  'rx_drop_runt',
   'rx_no_space',
   'rx_discarded',
   'tx_drop_runt',
@@ -209,6 +210,10 @@ class NetgraphPort implements NetBackend {
   #keep(burst: NgBurst, i: number): void {
     if (this.#closed) return;
     const len = burst.len[i]!;
+    if (len < ETH_HDR_LEN) {
+      this.#values[C.rx_drop_runt]!++;
+      return;
+    }
     const dst = this.#ring.reserve(0, 0, 0, len);
     if (dst === undefined) {
       this.#values[C.rx_drop_full]!++;
@@ -219,8 +224,20 @@ class NetgraphPort implements NetBackend {
     this.#values[C.rx_queued]!++;
   }
 
+  /** Drops what is no frame from the head of the burst: a graph hands on anything, empty datagrams too. */
+  #skipRunts(): void {
+    const from = this.#in;
+    if (from === undefined) return;
+    while (this.#inAt < from.count && from.len[this.#inAt]! < ETH_HDR_LEN) {
+      this.#values[C.rx_drop_runt]!++;
+      this.#inAt++;
+    }
+  }
+
   recvReady(): number {
-    return this.#in === undefined || this.#ring.count > 0 ? 0 : this.#in.count - this.#inAt;
+    if (this.#in === undefined || this.#ring.count > 0) return 0;
+    this.#skipRunts();
+    return this.#in.count - this.#inAt;
   }
 
   recvBurst(burst: Burst, count: number): number {
@@ -232,7 +249,7 @@ class NetgraphPort implements NetBackend {
     let n = 0;
     for (let i = this.#inAt; n < max; n++, i++) {
       const len = from.len[i]!;
-      if (from.win[i] !== index || burst.bufferLen(n) < len) break;
+      if (from.win[i] !== index || burst.bufferLen(n) < len || len < ETH_HDR_LEN) break;
       kernel.copy(burst.bufferOff(n), from.off[i]!, len);
       burst.setDone(n, len);
     }
@@ -242,6 +259,7 @@ class NetgraphPort implements NetBackend {
 
   peekRecvLen(): number {
     if (this.#ring.count > 0) return this.#ring.frameLen;
+    this.#skipRunts();
     return this.#in !== undefined && this.#inAt < this.#in.count ? this.#in.len[this.#inAt]! : 0;
   }
 
@@ -319,6 +337,7 @@ class NetgraphPort implements NetBackend {
 }
 
 function openSocket(graph: Netgraph, name: string, callbacks: Parameters<typeof NgSocket.open>[2]): NgSocket {
+  graph.lastErrorText = '';
   const socket = NgSocket.open(graph, name, callbacks);
   if (typeof socket === 'string')
     throw graphError(`can't get Netgraph sockets${name === '' ? '' : ` named ${name}`}`, socket, graph, name);
@@ -326,6 +345,7 @@ function openSocket(graph: Netgraph, name: string, callbacks: Parameters<typeof 
 }
 
 function connectSocket(graph: Netgraph, socket: NgSocket, { path, peerhook, hook }: Place): void {
+  graph.lastErrorText = '';
   const found = graph.resolve(socket.node, path);
   const error = typeof found === 'string' ? found : graph.connect(socket.node, hook, found.node, peerhook);
   if (error === undefined) return;

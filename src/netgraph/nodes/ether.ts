@@ -89,7 +89,6 @@ class Side {
   ) {
     this.#graph = node.engine;
     this.#values = node.values;
-    this.#burst = node.engine.buffers.takeBurst();
     this.#interface = new HostInterface({
       runtime: node.engine.runtime,
       name,
@@ -98,6 +97,7 @@ class Side {
       promisc: false,
       onReceive: () => this.#graph.turn(this.#take),
     });
+    this.#burst = node.engine.buffers.takeBurst();
   }
 
   /** From now on what is received comes out of the hook. */

@@ -167,12 +167,17 @@ function buildComposite(composite: Composite, out: ByteWriter, write: (index: nu
   out.pad(start, composite.align);
 }
 
+/** Ends at the first element that has no default: the message says how many there are, up to 2^32. */
 function defaultComposite(composite: Composite, out: ByteWriter): boolean {
-  let whole = true;
-  buildComposite(composite, out, (_, type) => {
-    if (whole) whole = type.writeDefault(out);
-  });
-  return whole;
+  const start = out.length;
+  const count = composite.count(out, start);
+  for (let index = 0; index < count; index++) {
+    const type = composite.type(index);
+    out.pad(start, type.align);
+    if (!type.writeDefault(out)) return false;
+  }
+  out.pad(start, composite.align);
+  return true;
 }
 
 function unparseComposite(composite: Composite, data: ByteReader): string {

@@ -147,6 +147,14 @@ describe('arrays', () => {
     assert.equal(errno(type, '{ n=1 data="ab" }'), 'E2BIG');
   });
 
+  test('a length that lies is believed no further than to the first element without default', () => {
+    const type = struct({ n: S.uint32, list: array(struct({ mac: S.enaddr, hook: S.hookbuf }), lengthBefore) });
+    const start = performance.now();
+    assert.throws(() => unparse(type, 'ffffffff020000000001'), ParseError);
+    assert.equal(errno(type, '{ n=4294967295 }'), 'EOPNOTSUPP');
+    assert(performance.now() - start < 1000);
+  });
+
   test('lengths that lie are no way out of the data', () => {
     const type = struct({ n: S.uint32, list: array(S.uint32, lengthBefore) });
     assert.throws(() => unparse(type, 'ffffffff01000000'), ParseError);
