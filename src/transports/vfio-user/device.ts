@@ -16,6 +16,9 @@ import { Regions } from './regions.js';
 const UNSHARED_NOTE =
   'the guest has memory that the hypervisor does not share, which the device reaches by messages: that is slower than a memory backend with share=on (netbe qemu-args prints one)';
 
+const BEYOND_NOTE =
+  'the guest has more than 128 GiB of memory that the hypervisor does not share: the device reaches no more of it. Give QEMU a memory backend with share=on';
+
 export interface DeviceOptions {
   runtime: Runtime;
   fn: PciFunction;
@@ -45,7 +48,8 @@ export class Device {
     const onUnshared = () => note(UNSHARED_NOTE);
     const memory = new GuestMemory(runtime.windows);
     this.dmaMessages = new DmaMessages({ writer, memory, counters, warn });
-    this.dma = new DmaTable({ memory, channel: this.dmaMessages, strict, onUnsealed, onUnshared });
+    const onBeyond = () => note(BEYOND_NOTE);
+    this.dma = new DmaTable({ memory, channel: this.dmaMessages, strict, onUnsealed, onUnshared, onBeyond });
     const onSignal = () => {
       values[C.interrupts]!++;
     };

@@ -36,15 +36,22 @@ export interface DmaTableOptions {
   onUnsealed: () => void;
   /** told once for each connection that has memory to be written, and did not share it */
   onUnshared: () => void;
+  /** told once for each connection that has more such memory than is reachable */
+  onBeyond: () => void;
 }
+
+/**
+ * Bytes that regions without a descriptor may have in all: their copies take address space, of which all connections have 1 TiB. What is
+ * beyond is known and not reachable, as a client whose DMA_MAP is refused may not go on.
+ */
+const MAX_COPIED_BYTES = 2 ** 37;
 
 interface Entry {
   readonly gpa: number;
   readonly size: number;
-  /** the device reaches it */
-  readonly mapped: boolean;
-  /** by messages, and may write to it */
-  readonly unshared: boolean;
+  readonly readOnly: boolean;
+  /** how the device gets there: it is mapped, by messages, or not at all */
+  readonly reached: 'mapped' | 'messages' | 'not';
 }
 
 function fail(code: string, why: string): never {
@@ -57,6 +64,7 @@ export class DmaTable {
   readonly #entries = new Map<number, Entry>();
   #unsealed = false;
   #unshared = false;
+  #beyond = false;
   #dirty = false;
 
   constructor(options: DmaTableOptions) {
@@ -71,9 +79,7 @@ export class DmaTable {
 
   /** Bytes of regions that are reached by messages; ROMs, which usually are, do not count. */
   get unshared(): number {
-    let bytes = 0;
-    for (const entry of this.#entries.values()) if (entry.unshared) bytes += entry.size;
-    return bytes;
+    return this.#bytes((entry) => entry.reached === 'messages' && !entry.readOnly);
   }
 
   /** every mapped region is of a file that nobody can take away */
@@ -91,12 +97,12 @@ export class DmaTable {
     for (const other of this.#entries.values())
       if (gpa < other.gpa + other.size && other.gpa < gpa + size)
         fail('EEXIST', `${what}: overlaps the region ${describe(other.gpa, other.size)}`);
-    const mapped = (region.flags & VFIO_USER_F_DMA_REGION_READ) !== 0;
-    if (mapped && fd !== undefined) this.#map(region, fd, what);
-    else if (mapped) this.#mapRemote(region);
-    const unshared = mapped && fd === undefined && !isReadOnly(region);
-    this.#entries.set(gpa, { gpa, size, mapped, unshared });
-    if (!unshared || this.#unshared) return;
+    const reached = this.#reach(region, fd);
+    const readOnly = isReadOnly(region);
+    if (reached === 'mapped') this.#map(region, fd as Fd, what);
+    else if (reached === 'messages') this.#mapRemote(region);
+    this.#entries.set(gpa, { gpa, size, readOnly, reached });
+    if (reached !== 'messages' || readOnly || this.#unshared) return;
     this.#unshared = true;
     this.#options.onUnshared();
   }
@@ -118,9 +124,9 @@ export class DmaTable {
     for (const entry of within) this.#remove(entry);
   }
 
-  #remove({ gpa, size, mapped }: Entry): void {
+  #remove({ gpa, size, reached }: Entry): void {
     this.#entries.delete(gpa);
-    if (!mapped) return;
+    if (reached === 'not') return;
     this.memory.removeRegionLater(gpa, size, gpa);
     this.#dirty = true;
   }
@@ -140,6 +146,21 @@ export class DmaTable {
   close(): void {
     this.#entries.clear();
     this.memory.close();
+  }
+
+  #reach({ flags, size }: DmaRegion, fd: Fd | undefined): Entry['reached'] {
+    if ((flags & VFIO_USER_F_DMA_REGION_READ) === 0) return 'not';
+    if (fd !== undefined) return 'mapped';
+    if (this.#bytes((entry) => entry.reached === 'messages') + size <= MAX_COPIED_BYTES) return 'messages';
+    if (!this.#beyond) this.#options.onBeyond();
+    this.#beyond = true;
+    return 'not';
+  }
+
+  #bytes(which: (entry: Entry) => boolean): number {
+    let bytes = 0;
+    for (const entry of this.#entries.values()) if (which(entry)) bytes += entry.size;
+    return bytes;
   }
 
   #mapRemote(region: DmaRegion): void {

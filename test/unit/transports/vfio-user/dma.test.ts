@@ -105,6 +105,27 @@ test('a region that may not be read is not reachable', (t) => {
   assert.ok(!rig.remote.map.isRemote(0x8000000));
 });
 
+test('memory without descriptors is reachable up to 128 GiB, and what is beyond is known', (t) => {
+  const rig = new DmaRig(t);
+  const gib = 2 ** 30;
+  rig.vm.get(CMD.DMA_MAP, dmaMap(256 * gib, 127 * gib));
+  rig.vm.get(CMD.DMA_MAP, dmaMap(2 ** 52, 2 ** 52 - 1));
+  rig.vm.get(CMD.DMA_MAP, dmaMap(1024 * gib, gib));
+  rig.vm.get(CMD.DMA_MAP, dmaMap(1025 * gib, gib - DMA_RIG_BYTES));
+  rig.vm.read32(0, 0);
+  const reached = [0, 256 * gib, 383 * gib - 1, 2 ** 52, 1024 * gib, 1025 * gib];
+  assert.deepEqual(
+    reached.map((gpa) => rig.remote.map.isRemote(gpa)),
+    [true, true, true, false, false, true],
+  );
+  assert.equal(rig.warnings().filter((w) => /more than 128 GiB/.test(w)).length, 1);
+  rig.vm.get(CMD.DMA_UNMAP, dmaUnmap(2 ** 52, 2 ** 52 - 1));
+  rig.vm.get(CMD.DMA_UNMAP, dmaUnmap(256 * gib, 127 * gib));
+  rig.vm.get(CMD.DMA_MAP, dmaMap(300 * gib, gib));
+  rig.vm.read32(0, 0);
+  assert.ok(rig.remote.map.isRemote(300 * gib));
+});
+
 test('a batch in memory of both kinds asks for what is not shared only', (t) => {
   const rig = new DmaRig(t);
   rig.vm.get(CMD.DMA_MAP, dmaMap(DMA_RIG_BYTES, 0x1000), { fds: [rig.memory(0x1000)] });
