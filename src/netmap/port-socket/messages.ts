@@ -102,7 +102,7 @@ export function parseRequest(message: unknown): PortRequest {
   const { version, type, name = '', body = {} } = message;
   if (version !== PORT_PROTOCOL_VERSION)
     throw new NetbeError(
-      `version ${JSON.stringify(version)} of the port protocol: this fabric speaks ${PORT_PROTOCOL_VERSION}`,
+      `version ${shown(version)} of the port protocol: this fabric speaks ${PORT_PROTOCOL_VERSION}`,
       {
         code: 'EPROTONOSUPPORT',
         kind: 'usage',
@@ -110,10 +110,16 @@ export function parseRequest(message: unknown): PortRequest {
       },
     );
   const known = requestTypes.find((t) => t === type);
-  if (known === undefined) throw protocolError(`a request of type ${JSON.stringify(type)?.slice(0, 40)}`);
+  if (known === undefined) throw protocolError(`a request of type ${shown(type)}`);
   if (typeof name !== 'string') throw protocolError('a name that is not text');
   if (!isObject(body)) throw protocolError('a body that is not an object');
   return { version, type: known, name, body };
+}
+
+/** A value for the text of an error. Lists and objects are not spelled out: how deep they are is the client's choice. */
+function shown(value: unknown): string {
+  if (typeof value === 'object' && value !== null) return Array.isArray(value) ? '[…]' : '{…}';
+  return `${JSON.stringify(value)}`.slice(0, 40);
 }
 
 export function isObject(value: unknown): value is Record<string, unknown> {
@@ -129,7 +135,7 @@ export function bodyNumber(
   const value = body[key];
   if (value === undefined || value === null) return fallback;
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-  throw new NetbeError(`${key} ${JSON.stringify(value)?.slice(0, 40)} is not a number from ${min} to ${max}`, {
+  throw new NetbeError(`${key} ${shown(value)} is not a number from ${min} to ${max}`, {
     code: 'EINVAL',
     kind: 'usage',
     subject: key,
@@ -139,7 +145,7 @@ export function bodyNumber(
 export function bodyFlag(body: PortRequest['body'], key: string): boolean {
   const value = body[key];
   if (value === undefined || typeof value === 'boolean') return value ?? false;
-  throw new NetbeError(`${key} ${JSON.stringify(value)?.slice(0, 40)} is neither true nor false`, {
+  throw new NetbeError(`${key} ${shown(value)} is neither true nor false`, {
     code: 'EINVAL',
     kind: 'usage',
     subject: key,

@@ -106,9 +106,9 @@ export class PortSession {
     try {
       this.#serveAll();
     } catch (error) {
-      if (!(error instanceof NetbeError)) throw error;
-      this.#send({ ok: false, error: error.toJSON() });
-      this.#fault(error.message);
+      const reason = this.#reasonOf(error, 'a message');
+      this.#send({ ok: false, error: reason.toJSON() });
+      this.#fault(reason.message);
     }
   }
 
@@ -128,15 +128,18 @@ export class PortSession {
     try {
       answer = this.#service.serve(request, this.#pid);
     } catch (error) {
-      if (!(error instanceof NetbeError)) {
-        const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
-        this.#runtime.log.error({ pid: this.#pid, request: request.type, error: stack }, 'a port request failed');
-      }
-      const reason = error instanceof NetbeError ? error : new NetbeError('internal error', { code: 'EIO' });
-      this.#send({ ok: false, error: reason.toJSON() });
+      this.#send({ ok: false, error: this.#reasonOf(error, request.type).toJSON() });
       return;
     }
     this.#send({ ok: true, body: answer.body }, answer.fds);
+  }
+
+  /** What the client is told; a mistake of ours is for the log. */
+  #reasonOf(error: unknown, request: string): NetbeError {
+    if (error instanceof NetbeError) return error;
+    const stack = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.#runtime.log.error({ pid: this.#pid, request, error: stack }, 'a port request failed');
+    return new NetbeError('internal error', { code: 'EIO' });
   }
 
   #send(reply: PortReply, fds: readonly number[] = []): void {

@@ -23,6 +23,9 @@ function rig(t: TestContext): PortServerRig {
 const header = (length: number) => Uint8Array.of(length, length >> 8, length >> 16, length >>> 24);
 const text = (json: string) => Uint8Array.from([...header(Buffer.byteLength(json)), ...Buffer.from(json)]);
 
+/** a list in a list in a list…: JSON.parse takes it, JSON.stringify runs out of stack */
+const deep = `${'['.repeat(30_000)}${']'.repeat(30_000)}`;
+
 const wrong: [what: string, bytes: Uint8Array, says: RegExp][] = [
   ['a message of no bytes', header(0), /a message of 0 bytes: 1 to 65536 are allowed/],
   ['a message that is too long', header(MAX_MESSAGE_LEN + 1), /a message of 65537 bytes/],
@@ -34,6 +37,8 @@ const wrong: [what: string, bytes: Uint8Array, says: RegExp][] = [
   ['the name of a property of all objects', text('{"version":1,"type":"constructor"}'), /type "constructor"/],
   ['a name that is a number', text('{"version":1,"type":"register","name":7}'), /name that is not text/],
   ['a body that is a list', text('{"version":1,"type":"register","body":[]}'), /body that is not an object/],
+  ['a version nested too deep to be written', text(`{"version":${deep}}`), /version \[…\] of the port protocol/],
+  ['a type nested too deep to be written', text(`{"version":1,"type":${deep}}`), /a request of type \[…\]/],
   ['another version', text('{"version":2,"type":"register"}'), /version 2 of the port protocol: this fabric speaks 1/],
 ];
 
@@ -88,6 +93,17 @@ test('only its owner can reach the socket, and its path goes with the fabric', (
   assert.equal(lstatSync(lab.server.path).mode & 0o777, 0o600);
   lab.server.close();
   assert.equal(lstatSync(lab.server.path, { throwIfNoEntry: false }), undefined);
+});
+
+test('a client with a port that sends what cannot be parsed loses the port with its connection', (t) => {
+  const lab = rig(t);
+  const client = lab.connect();
+  for (const fd of client.ask('register', 'vale0:p').fds) fd.close();
+  client.send(text(`{"version":${deep}}`));
+  client.receive();
+  assert.equal(lab.server.connections, 0);
+  assert.deepEqual(netmapOf(lab.runtime).list(), []);
+  client.close();
 });
 
 test('a connection has one port', (t) => {
