@@ -14,7 +14,7 @@ import { IrqTable } from './irq-table.js';
 import { Regions } from './regions.js';
 
 const UNSHARED_NOTE =
-  'the guest has memory that the hypervisor does not share, which the device reaches by messages: that is slower than a memory backend with share=on (netbe qemu-args prints one)';
+  'the driver works in memory that the hypervisor does not share, which the device reaches by messages: that is slower than a memory backend with share=on (netbe qemu-args prints one)';
 
 const BEYOND_NOTE =
   'the guest has more than 128 GiB of memory that the hypervisor does not share: the device reaches no more of it. Give QEMU a memory backend with share=on';
@@ -45,11 +45,10 @@ export class Device {
     const { config } = fn;
     const { values } = counters;
     const onUnsealed = () => note(UNSEALED_NOTE);
-    const onUnshared = () => note(UNSHARED_NOTE);
     const memory = new GuestMemory(runtime.windows);
-    this.dmaMessages = new DmaMessages({ writer, memory, counters, warn });
+    this.dmaMessages = new DmaMessages({ writer, memory, counters, warn, onFirst: () => note(UNSHARED_NOTE) });
     const onBeyond = () => note(BEYOND_NOTE);
-    this.dma = new DmaTable({ memory, channel: this.dmaMessages, strict, onUnsealed, onUnshared, onBeyond });
+    this.dma = new DmaTable({ memory, channel: this.dmaMessages, strict, onUnsealed, onBeyond });
     const onSignal = () => {
       values[C.interrupts]!++;
     };

@@ -70,6 +70,8 @@ export interface DmaMessagesOptions {
   counters: CounterSet;
   /** told of the first transfer that the client refuses */
   warn: (message: string) => void;
+  /** told once, when something is transferred: a guest that shares its memory may still have a display whose memory is not */
+  onFirst: () => void;
 }
 
 export class DmaMessages implements DmaChannel {
@@ -86,6 +88,7 @@ export class DmaMessages implements DmaChannel {
   #maxBytes = 0;
   /** offset of the data in a message: DMA_DATA or DMA_SHORT_COUNT_END; 0: not known yet */
   #dataAt = 0;
+  #begun = false;
   #warned = false;
   #closed = false;
 
@@ -100,6 +103,10 @@ export class DmaMessages implements DmaChannel {
 
   submit(transfers: readonly DmaTransfer[], done: (ok: boolean) => void): void {
     if (this.#closed) return;
+    if (!this.#begun) {
+      this.#begun = true;
+      this.#options.onFirst();
+    }
     this.#waiting.push({ transfers, done, next: 0, sent: 0, unanswered: 0, ok: true });
     this.pump();
   }

@@ -34,9 +34,7 @@ export interface DmaTableOptions {
   strict: boolean;
   /** told once for each connection that has such a file */
   onUnsealed: () => void;
-  /** told once for each connection that has memory to be written, and did not share it */
-  onUnshared: () => void;
-  /** told once for each connection that has more such memory than is reachable */
+  /** told once for each connection that has more unshared memory than is reachable */
   onBeyond: () => void;
 }
 
@@ -63,7 +61,6 @@ export class DmaTable {
   readonly #options: DmaTableOptions;
   readonly #entries = new Map<number, Entry>();
   #unsealed = false;
-  #unshared = false;
   #beyond = false;
   #dirty = false;
 
@@ -102,9 +99,6 @@ export class DmaTable {
     if (reached === 'mapped') this.#map(region, fd as Fd, what);
     else if (reached === 'messages') this.#mapRemote(region);
     this.#entries.set(gpa, { gpa, size, readOnly, reached });
-    if (reached !== 'messages' || readOnly || this.#unshared) return;
-    this.#unshared = true;
-    this.#options.onUnshared();
   }
 
   /**

@@ -23,6 +23,7 @@ function rig() {
     memory: new GuestMemory(new WindowPool()),
     counters: new CounterPage().create('nic/vfio-user', counterNames),
     warn: () => {},
+    onFirst: () => {},
   });
   return {
     ...{ channel, writer, sent, outcomes },

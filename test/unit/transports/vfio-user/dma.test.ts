@@ -9,6 +9,18 @@ import type { DmaRequest } from '../../../support/vfio-user-memory.js';
 const places = (requests: readonly DmaRequest[]) => requests.map(({ gpa, count }) => [gpa, count]);
 const lengths = (requests: readonly DmaRequest[]) => requests.map(({ count }) => count);
 
+test('that memory is not shared is noted once, with what helps, when something is transferred', (t) => {
+  const rig = new DmaRig(t, { fresh: true });
+  const notes = () =>
+    rig.warnings().filter((w) => /by messages: that is slower than a memory backend with share=on/.test(w));
+  assert.equal(notes().length, 0, 'a display has memory of its own');
+  for (const at of [0, 8192]) {
+    const over = rig.fetch(at, 4096);
+    rig.vm.serveUntil(() => over.length === 1, 'the read is answered');
+  }
+  assert.equal(notes().length, 1);
+});
+
 test('a DMA_READ asks for an address and a count, and what comes goes into the copy', (t) => {
   const rig = new DmaRig(t);
   pattern(rig.ram.u8.subarray(0x2345, 0x2345 + 100));

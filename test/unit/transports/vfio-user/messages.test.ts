@@ -187,16 +187,6 @@ test('a region without a descriptor is reached by messages, cannot be mapped ove
   assert.equal(vm.errno(CMD.DMA_UNMAP, dmaUnmap(0xfffc0000, 0x40000)), 2);
 });
 
-test('memory that the client does not share is noted once, with what helps', (t) => {
-  const rig = new VfioRig(t);
-  for (let i = 0; i < 3; i++) rig.vm.get(CMD.DMA_MAP, dmaMap(i * MEMORY, MEMORY));
-  assert.equal(
-    rig.warnings().filter((w) => /reaches by messages: that is slower than a memory backend with share=on/.test(w))
-      .length,
-    1,
-  );
-});
-
 test('DMA_UNMAP of a range takes all regions in it, as QEMU does when its guest’s IOMMU is reset, or none', (t) => {
   const rig = new VfioRig(t);
   const fd = rig.memory(MEMORY);
