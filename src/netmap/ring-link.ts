@@ -245,13 +245,14 @@ export class RingLink implements Pollable {
     return false;
   }
 
-  /** Lists the frame that begins in slot `at`. Returns the slot behind it, -1 while it has no end; #len 0: it is malformed. */
-  #describe(at: number): number {
+  /** Lists the frame that begins in slot `first`. Returns the slot behind it, -1 while it has no end; #len 0: it is malformed. */
+  #describe(first: number): number {
     const kring = this.#port.rxKrings[this.#at]!;
     const { ring, rtail } = kring;
     const pieces = this.#pieces;
     pieces.clear();
     let good = true;
+    let at = first;
     for (;;) {
       const word = ring.lenAndFlags(at);
       const idx = ring.bufIdx(at);
@@ -259,7 +260,12 @@ export class RingLink implements Pollable {
       at = ring.next(at);
       if (!kring.isValid(idx, len) || !pieces.push(ring.window.index, ring.bufOff(idx), len)) good = false;
       if (((word >>> 16) & NS_MOREFRAG) === 0) break;
-      if (at === rtail) return -1;
+      if (at === rtail) {
+        // a full ring has no room for an end: somebody else wrote into its slots
+        if (kring.distance(first, rtail) < kring.numSlots - 1) return -1;
+        good = false;
+        break;
+      }
     }
     this.#len = good ? pieces.total : 0;
     this.#behind = at;

@@ -120,6 +120,22 @@ describe('a netmap port by its rings, as a backend', () => {
     );
   });
 
+  test('a full ring whose slots somebody else made one chain without end is emptied, and goes on', () => {
+    const b = open('netmap:x{1,ring=64');
+    const a = port('netmap:x}1');
+    const { rxRings } = port('netmap:x{1');
+    put(a, Array(63).fill([60, 0]));
+    for (let i = 0; i < 64; i++) rxRings[0]!.setSlotFlags(i, NS_MOREFRAG);
+    assert.deepEqual(take(b), []);
+    assert.equal(count('netmap:x{1', 'rx_drop_bad_slot'), 1);
+    a.txsync();
+    put(a, [[61, 0]]);
+    assert.deepEqual(
+      take(b).map((f) => f.length),
+      [61],
+    );
+  });
+
   test('a chain without its end is no frame yet', () => {
     const b = open('netmap:x{1');
     const a = port('netmap:x}1');
