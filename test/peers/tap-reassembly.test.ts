@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6, TUN_F_USO4, TUN_F_USO6 } from '../../src/sys/tun.js';
 import {
   buildFrame,
   defaultAddress,
@@ -31,18 +32,7 @@ import {
   PEER_MAC,
   vnetHeader,
 } from '../support/software-nic.js';
-import {
-  enterOwnNetwork,
-  ip,
-  snmpCounters,
-  Tap,
-  TUN_F_CSUM,
-  TUN_F_TSO4,
-  TUN_F_TSO6,
-  TUN_F_USO4,
-  TUN_F_USO6,
-  tapsUnavailable,
-} from '../support/tap.js';
+import { enterOwnNetwork, ip, snmpCounters, Tap, tapsUnavailable } from '../support/tap.js';
 
 /** Checks the lengths and the checksums of a TCP segment that answers `client`. */
 function verifyTcp(client: FrameSpec, segment: Uint8Array): { at: number; payload: Uint8Array } {

@@ -1,27 +1,10 @@
 /** What netmap's programs need of ports and of poll(2), whether the fabric is another process's or their own. */
-import type { Window, WindowPool } from '../../memory/window.js';
-import type { PollablePort, PollEntry } from '../../netmap/port-socket/poll.js';
-import type { NetmapRing } from '../../netmap/ring.js';
+import type { WindowPool } from '../../memory/window.js';
+import type { NetmapClientPort } from '../../netmap/port-socket/client-port.js';
+import type { PollEntry } from '../../netmap/port-socket/poll.js';
 
-export interface ToolPort extends PollablePort {
-  /** nr_name */
-  readonly name: string;
-  readonly memId: number;
-  /** which fabric the memory belongs to */
-  readonly fabric: string;
-  readonly window: Window;
-  readonly txRings: readonly NetmapRing[];
-  readonly rxRings: readonly NetmapRing[];
-  /** of the rings, the last ones */
-  readonly hostTxRings: number;
-  readonly hostRxRings: number;
-  readonly extraBufs: number;
-  bufsHead: number;
-  vnetHdrLen: number;
-  txsync(ring?: number): void;
-  rxsync(ring?: number): void;
-  close(): void;
-}
+/** A port as its client has it; those of a fabric of their own are the same to programs (local-port.ts). */
+export type ToolPort = Omit<NetmapClientPort, 'gone' | 'wait'>;
 
 export interface ToolPoll {
   /** of the ports, in their order */
