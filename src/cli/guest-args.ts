@@ -214,7 +214,7 @@ export function qemuArgsCommand(): Command {
     .option('--vfio-user', 'the sockets are those of PCI devices: for paths that no running fabric knows')
     .addHelpText(
       'after',
-      '\nGuest memory must be shared with netbe: the arguments set a memory backend, so do not give -m yourself.\n\nExamples:\n  qemu-system-x86_64 -accel kvm -nographic disk.img $(netbe qemu-args vm1.sock --mem 1G)\n  qemu-system-x86_64 -kernel vmlinuz $(netbe qemu-args vm1 vm1b)\n',
+      '\nGuest memory is shared with netbe: the arguments set a memory backend, so do not give -m yourself.\n\nExamples:\n  qemu-system-x86_64 -accel kvm -nographic disk.img $(netbe qemu-args vm1.sock --mem 1G)\n  qemu-system-x86_64 -kernel vmlinuz $(netbe qemu-args vm1 vm1b)\n',
     )
     .action((names: string[], options: QemuCommandOptions) => printQemuArgs(names, options));
 }
