@@ -77,7 +77,11 @@ class One2many implements NgMethods {
   newhook(hook: NgHook, name: string): Errno | undefined {
     const digits = /^many(0|[1-9]\d*)$/.exec(name)?.[1];
     const number = name === 'one' ? NG_ONE2MANY_ONE_LINKNUM : Number(digits ?? NG_ONE2MANY_MAX_LINKS);
-    if (number >= NG_ONE2MANY_MAX_LINKS) return 'EINVAL';
+    if (number >= NG_ONE2MANY_MAX_LINKS)
+      return this.#node.engine.fail(
+        'EINVAL',
+        `a one2many has no hook "${name}": they are one, and many0 to many${NG_ONE2MANY_MAX_LINKS - 1}`,
+      );
     const link = this.#link(number);
     if (link.hook !== undefined) return 'EISCONN';
     link.hook = hook;

@@ -109,7 +109,7 @@ class Patch implements NgMethods {
     // by their beginnings, as the original: "in2" is an "in"
     if (name.startsWith('in')) this.#inHook = hook;
     else if (name.startsWith('out')) this.#outHook = hook;
-    else return 'EINVAL';
+    else return this.#node.engine.fail('EINVAL', `a patch has the hooks in and out, not "${name}"`);
     return undefined;
   }
 

@@ -63,7 +63,8 @@ class Tee implements NgMethods {
   }
 
   newhook(hook: NgHook, name: string): Errno | undefined {
-    if (!SIDES.includes(name as SideName)) return 'EINVAL';
+    if (!SIDES.includes(name as SideName))
+      return this.#node.engine.fail('EINVAL', `a tee has no hook "${name}": they are ${SIDES.join(', ')}`);
     const side = this.#sides[name as SideName];
     side.hook = hook;
     side.stats.fill(0);

@@ -128,7 +128,8 @@ class Vlan implements NgMethods {
     const hook = this.#node.findHook(args.hook);
     if (hook === undefined) return engine.fail('ENOENT', `there is no hook "${args.hook}": connect it first`);
     const port = hook.data as Port;
-    if (port === this.#downstream || port === this.#nomatch) return 'EINVAL';
+    if (port === this.#downstream || port === this.#nomatch)
+      return engine.fail('EINVAL', `hook "${args.hook}" cannot have a filter: downstream and nomatch have none`);
     if (port.tag !== NO_TAG) return engine.fail('EEXIST', `hook "${args.hook}" has a filter already`);
     if (this.#filters[vid] !== undefined) return engine.fail('EEXIST', `VLAN ${vid} has a filter already`);
     port.tag = (args.pcp << 13) | (args.cfi << 12) | vid;

@@ -144,3 +144,19 @@ describe('socket', () => {
     assert.equal(lab.graph.listNodes().length, 1);
   });
 });
+
+describe('hooks that a node does not have', () => {
+  for (const [type, says] of [
+    ['tee', /a tee has no hook "x": they are right, left, right2left, left2right/],
+    ['one2many', /a one2many has no hook "x": they are one, and many0 to many63/],
+    ['patch', /a patch has the hooks in and out, not "x"/],
+    ['bridge', /a bridge has no hook "x": they are link0/],
+    ['pipe', /a pipe has the hooks upper and lower, not "x"/],
+  ] as const)
+    test(`${type}: EINVAL, and which there are`, () => {
+      using lab = new GraphLab();
+      const probe = lab.probe('p');
+      assert.equal(probe.mkpeer('.', type, 'a', 'x'), 'EINVAL');
+      assert.match(probe.socket.lastErrorText, says);
+    });
+});
