@@ -126,6 +126,8 @@ export class RemoteMemory {
     remote: (gpa: number, len: number) => void,
     shared?: (gpa: number, len: number) => void,
   ): boolean {
+    // beyond it an address and the next one are the same number
+    if (gpa + len > Number.MAX_SAFE_INTEGER) return false;
     for (let at = gpa; at < gpa + len; ) {
       const n = this.map.run(at, gpa + len - at, this.#place);
       if (n === 0) return false;

@@ -11,14 +11,14 @@ import * as R from '../../src/frontends/e1000/registers.js';
 import * as D from '../../src/frontends/e1000/tx-descriptor.js';
 import { PCI_COMMAND } from '../../src/frontends/pci/config-space.js';
 import type { PciInterrupts } from '../../src/frontends/pci/pci-function.js';
-import { GuestMemory } from '../../src/memory/guest-memory.js';
+import type { GuestMemory } from '../../src/memory/guest-memory.js';
 import type { DmaTransfer } from '../../src/memory/remote-memory.js';
-import type { Mapping, Window } from '../../src/memory/window.js';
+import type { Window } from '../../src/memory/window.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
-import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import type { TestRuntime } from './runtime.js';
-import { TestDmaChannel } from './test-dma-channel.js';
+import type { TestDmaChannel } from './test-dma-channel.js';
+import { TestMemory, type TestMemoryOptions } from './test-memory.js';
 
 const PAGE = 4096;
 
@@ -33,13 +33,6 @@ export const RXD_PIF = 0x80;
 export const RXD_TCPE = 0x20;
 export const RXD_IPE = 0x40;
 export const RXD_RXE = 0x80;
-
-/** Memory that the guest has, in whole pages. */
-export interface GuestRegion {
-  gpa: number;
-  size: number;
-  shared: boolean;
-}
 
 export interface E1000GuestOptions {
   backend: string;
@@ -61,8 +54,8 @@ export interface E1000GuestOptions {
   start?: boolean;
   /** whether the controller is given the memory itself (true by default), or must ask for it */
   shared?: boolean;
-  /** instead of one region of all of it */
-  regions?: (guest: E1000Guest) => GuestRegion[];
+  /** what is not shared, if not all of it is */
+  unshared?: (guest: E1000Guest) => TestMemoryOptions['unshared'];
 }
 
 export interface ReceivedFrame {
@@ -106,9 +99,8 @@ export function bufferBits(length: number): number {
 }
 
 export class E1000Guest {
+  readonly ram: TestMemory;
   readonly memory: GuestMemory;
-  /** carries what is not shared */
-  readonly channel: TestDmaChannel;
   /** transfers wait until the test delivers them */
   held = false;
   /** what the hypervisor refuses */
@@ -129,7 +121,6 @@ export class E1000Guest {
   txNext = 0;
   txClean = 0;
   readonly #device: E1000;
-  readonly #view: Mapping;
   #pin = false;
   #pinRises = 0;
   #messages = 0;
@@ -144,7 +135,7 @@ export class E1000Guest {
     const { backend, name = 'nic', mac = Uint8Array.of(2, 0, 0, 0, 0, 1), ringSize = 64, rxBufLen = 2048 } = options;
     const { wrap = (inner) => inner, start = true, rxBuffers = ringSize - 1, rctl = 0 } = options;
     const { interruptLimits = { gapUs: 0, transmitUs: 0 }, shared = true } = options;
-    const { regions = () => [{ gpa: 0, size: this.size, shared }] } = options;
+    const { unshared = () => (shared ? undefined : 'all') } = options;
     this.ringSize = ringSize;
     this.rxBufLen = rxBufLen;
     this.#device = new E1000({
@@ -159,22 +150,13 @@ export class E1000Guest {
     this.rxBuffers = this.txRing + ringBytes;
     this.txBuffers = this.rxBuffers + ringSize * rxBufLen;
     this.size = Math.ceil((this.txBuffers + this.#txSlots * this.#txBufLen) / PAGE) * PAGE;
-    const fd = memfdCreate('e1000-guest', 0);
-    ftruncate(fd.number, this.size);
-    this.#view = runtime.windows.mapFile({ fd: fd.number, fileOffset: 0, length: this.size, pageSize: PAGE });
-    this.window = this.#view.window;
-    this.base = this.#view.off;
-    const refuses = (transfer: DmaTransfer): boolean => this.refuses(transfer);
-    this.channel = new TestDmaChannel({ u8: this.window.u8, base: this.base, refuses });
-    this.channel.arrived = (gpa, bytes) => this.memory.remote!.arrived(gpa, bytes);
-    this.memory = new GuestMemory(runtime.windows);
-    for (const region of regions(this)) {
-      const spec = { gpa: region.gpa, size: region.size, userAddr: region.gpa };
-      if (!region.shared) this.memory.addRemoteRegionLater(spec, this.channel);
-      else this.memory.addRegionLater({ ...spec, mmapOffset: region.gpa, fd: fd.number, pageSize: PAGE });
-    }
-    this.memory.settle();
-    fd.close();
+    this.ram = new TestMemory(runtime.windows, this.size, {
+      unshared: unshared(this),
+      refuses: (transfer) => this.refuses(transfer),
+    });
+    this.memory = this.ram.memory;
+    this.window = this.ram.window;
+    this.base = this.ram.base;
     this.attach();
     if (start) this.start(rxBuffers, rctl);
   }
@@ -194,8 +176,15 @@ export class E1000Guest {
 
   /** Carries out transfers until there are none, and lets the controller serve what comes of them. */
   settle(): void {
-    if (this.held) return;
-    while (this.channel.deliverAll() > 0) this.#device.poll();
+    const { channel } = this.ram;
+    if (this.held || channel === undefined || channel.pending === 0) return;
+    // what needs no transfer takes a look of its own
+    for (let idle = 0; idle < 3; idle++) if (channel.deliverAll() + this.#device.poll() > 0) idle = 0;
+  }
+
+  /** carries what is not shared */
+  get channel(): TestDmaChannel {
+    return this.ram.channel!;
   }
 
   get device(): E1000 {
@@ -311,7 +300,7 @@ export class E1000Guest {
 
   bytes(gpa: number, len: number): Uint8Array {
     this.settle();
-    return this.window.u8.subarray(this.base + gpa, this.base + gpa + len);
+    return this.ram.bytes(gpa, len);
   }
 
   word(gpa: number): number {
@@ -462,9 +451,8 @@ export class E1000Guest {
   }
 
   close(): void {
-    this.channel.close();
+    this.ram.channel?.close();
     this.#device.close();
-    this.memory.close();
-    this.#view.close();
+    this.ram.close();
   }
 }

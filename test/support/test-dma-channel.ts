@@ -13,6 +13,8 @@ export function transferText(transfer: DmaTransfer): string {
 interface Batch {
   readonly transfers: readonly DmaTransfer[];
   readonly done: (ok: boolean) => void;
+  /** what was read early */
+  readonly bytes: readonly Uint8Array[];
 }
 
 export interface TestDmaOptions {
@@ -26,6 +28,8 @@ export interface TestDmaOptions {
 export class TestDmaChannel implements DmaChannel {
   /** set before the first transfer: where bytes go that are read into the copy (RemoteMemory.arrived) */
   arrived: (gpa: number, bytes: Uint8Array) => void = () => {};
+  /** bytes are read when they are asked for, and answered later: the oldest that they may be */
+  readsEarly = false;
   /** every transfer that was carried out, in order */
   readonly log: DmaTransfer[] = [];
   readonly #options: TestDmaOptions;
@@ -42,7 +46,8 @@ export class TestDmaChannel implements DmaChannel {
 
   submit(transfers: readonly DmaTransfer[], done: (ok: boolean) => void): void {
     if (transfers.length === 0) throw new Error('an empty batch was submitted');
-    this.#waiting.push({ transfers: [...transfers], done });
+    const bytes = this.readsEarly ? transfers.map((transfer) => this.#read(transfer)) : [];
+    this.#waiting.push({ transfers: [...transfers], done, bytes });
   }
 
   /** Carries out the oldest batch, or the one at `at`. False: there is none. */
@@ -51,13 +56,12 @@ export class TestDmaChannel implements DmaChannel {
     if (batch === undefined) return false;
     const { u8, base, refuses = () => false } = this.#options;
     let ok = true;
-    for (const transfer of batch.transfers) {
+    for (const [i, transfer] of batch.transfers.entries()) {
       this.log.push(transfer);
       if (refuses(transfer)) ok = false;
       else if (transfer.kind === 'write') u8.set(transfer.bytes, base + transfer.gpa);
       else {
-        const from = base + transfer.gpa;
-        const bytes = u8.slice(from, from + transfer.length);
+        const bytes = batch.bytes[i] ?? this.#read(transfer);
         if (transfer.bytes === undefined) this.arrived(transfer.gpa, bytes);
         else transfer.bytes.set(bytes);
       }
@@ -71,6 +75,11 @@ export class TestDmaChannel implements DmaChannel {
     let count = 0;
     while (this.deliver()) count++;
     return count;
+  }
+
+  #read(transfer: DmaTransfer): Uint8Array {
+    const from = this.#options.base + transfer.gpa;
+    return this.#options.u8.slice(from, from + (transfer.kind === 'read' ? transfer.length : 0));
   }
 
   /** The connection ends: nothing is called any more. */

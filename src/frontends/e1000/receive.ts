@@ -134,21 +134,21 @@ export class Receiver {
       return;
     }
     const causes = this.#causes | (this.#small ? R.ICR_SRPD : 0);
-    if (this.ring.remote === undefined) this.#delivered(this.#frames, this.#bytes, causes);
+    if (this.ring.copy === undefined) this.#delivered(this.#frames, this.#bytes, causes);
     else this.#remote.store(this.#frames, this.#bytes, causes);
   }
 
   /** RDT was written. */
   posted(): void {
-    if (this.ring.remote !== undefined) this.#remote.tailMoved();
+    if (this.ring.copy !== undefined) this.#remote.tailMoved();
     this.resume();
   }
 
   /** Descriptors came, or will never come: lets the backend call again, and fetches those that are not here. */
   resume(): void {
     const { ring } = this;
-    const fetches = this.mute !== C.rx_drop_disabled && ring.usable(this.memory!) && ring.remote !== undefined;
-    if (fetches) this.#remote.stage();
+    const fetches = this.mute !== C.rx_drop_disabled && ring.usable(this.memory!) && ring.copy !== undefined;
+    if (fetches) this.#remote.fetch();
     if (!this.#held) return;
     this.#held = false;
     this.starved = false;
@@ -167,7 +167,6 @@ export class Receiver {
   }
 
   memoryChanged(): void {
-    this.#remote.cancelFetch();
     this.ring.forget();
   }
 
@@ -250,7 +249,7 @@ export class Receiver {
     const want = Math.ceil(need / bufLen);
     if (want > ring.size - 1) return NEVER_FITS;
     for (;;) {
-      const ready = ring.remote === undefined ? ring.count : this.#remote.ready(bufLen);
+      const ready = ring.copy === undefined ? ring.count : this.#remote.ready(bufLen);
       if (ready < want) return ring.count < want ? this.#starve(want) : this.#wait();
       pieces.clear();
       let at = ring.next;
@@ -283,7 +282,7 @@ export class Receiver {
 
   /** There are descriptors, and they are not here yet, or the burst is full: the backend keeps the frames until then. */
   #wait(): number {
-    this.#remote.stage();
+    this.#remote.fetch();
     return this.#hold();
   }
 

@@ -39,24 +39,19 @@ export class RemoteReceive extends RemoteRing {
     if (this.#storing.busy) return 0;
     const { ring } = this;
     const room = BURST_BYTES / bufLen - ring.distance(ring.head, ring.next);
-    return Math.min(ring.distance(ring.next, ring.staged), room);
+    return Math.min(ring.distance(ring.next, ring.fetched), room);
   }
 
   /** Fetches free descriptors that are not here. The ring must be usable. */
-  stage(): void {
-    const { ring } = this;
-    const count = Math.min(ring.distance(ring.staged, ring.tail), FETCH_DESCRIPTORS);
-    if (count === 0 || this.fetching.busy) return;
-    this.fetchDescriptors(count, () => {
-      ring.staged = (ring.staged + count) % ring.size;
-      this.goOn();
-    });
+  fetch(): void {
+    if (this.ring.fetched !== this.ring.tail && !this.fetching.busy) this.fetchDescriptors(FETCH_DESCRIPTORS);
   }
 
   /** Stores what the descriptors from the head on say was received, and then the descriptors; tells the driver at last. */
   store(frames: number, bytes: number, causes: number): void {
     const { ring } = this;
-    const { size, u32, u8, base, head, next } = ring;
+    const { size, u32, base, head, next } = ring;
+    const copy = ring.copy!;
     const remote = ring.remote!;
     const data = new DmaBatch();
     for (let at = head; at !== next; at = (at + 1) % size) {
@@ -65,7 +60,7 @@ export class RemoteReceive extends RemoteRing {
     }
     const stored = (): void => {
       // what was a copy may have become shared memory, which has a head of its own
-      if (ring.isCopy(u8)) {
+      if (ring.copy === copy) {
         this.#end();
         ring.head = next;
         this.#delivered(frames, bytes, causes);
@@ -76,8 +71,8 @@ export class RemoteReceive extends RemoteRing {
       const batch = new DmaBatch();
       const end = head < next ? next : size;
       const there =
-        storeDescriptors(remote, batch, base, u8, head, end) &&
-        (end === next || storeDescriptors(remote, batch, base, u8, 0, next));
+        storeDescriptors(remote, batch, base, copy, head, end) &&
+        (end === next || storeDescriptors(remote, batch, base, copy, 0, next));
       if (there) {
         this.#reporting = true;
         this.submit(this.#storing, remote, batch, stored);
@@ -133,10 +128,10 @@ function storeDescriptors(
   remote: RemoteMemory,
   batch: DmaBatch,
   base: number,
-  u8: Uint8Array,
+  copy: Uint8Array,
   from: number,
   to: number,
 ): boolean {
-  const bytes = descriptorBytes(u8, from, to - from).subarray(WRITTEN_BACK);
+  const bytes = descriptorBytes(copy, from, to - from).subarray(WRITTEN_BACK);
   return remote.storeFrom(batch, base + DESCRIPTOR_BYTES * from + WRITTEN_BACK, bytes);
 }

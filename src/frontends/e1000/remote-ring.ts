@@ -14,13 +14,15 @@
  *   TCTL.EN, RCTL.EN or bus mastering is switched off, D3                    what was fetched is void; data that was
  *                                                                            stored is not reported, its frames are
  *                                                                            dropped; a status that was stored counts
- *   the memory changed, or the driver took descriptors back                  what was fetched is void; what was
+ *   the driver takes descriptors back by TDT or RDT                          what was fetched is void; what was
  *                                                                            stored counts
- *   the hypervisor refused a transfer that counts                            the ring is given up until it is set up
+ *   the memory changes                                                       all counts: what is here is in memory of
+ *                                                                            our own, and has been since it came
+ *   the hypervisor refuses a transfer that counts                            the ring is given up until it is set up
  *                                                                            anew, and the refusal is counted
  *
- * Void or not, nothing of its kind begins before it is over: what it writes late, here or there, would be taken for
- * what is asked for next.
+ * Memory changes with each frame behind an IOMMU, so that what was fetched must outlive it. Void or not, nothing of its
+ * kind begins before it is over: what it writes late, here or there, would be taken for what is asked for next.
  */
 import { DmaBatch, type RemoteMemory } from '../../memory/remote-memory.js';
 import { DESCRIPTOR_BYTES, type DescriptorRing } from './ring.js';
@@ -98,14 +100,14 @@ export abstract class RemoteRing {
   tailMoved(): void {
     const { ring } = this;
     const { size, next, tail } = ring;
-    const end = this.fetching.counts ? this.#fetchEnd : ring.staged;
+    const end = this.fetching.counts ? this.#fetchEnd : ring.fetched;
     if (tail >= size || ring.distance(next, end) > ring.distance(next, tail)) this.cancelFetch();
   }
 
   /** What was fetched is void. */
   cancelFetch(): void {
     this.fetching.cancel();
-    this.ring.unstage();
+    this.ring.unfetch();
   }
 
   /** Nothing follows from anything that was begun. */
@@ -114,17 +116,24 @@ export abstract class RemoteRing {
   /** The connection has ended. */
   abstract abandon(): void;
 
-  /** Brings `count` descriptors from the first that is not here into the copy. */
-  protected fetchDescriptors(count: number, then: () => void): void {
+  /** Brings up to `most` descriptors, from the first that is not here, into the copy. */
+  protected fetchDescriptors(most: number): void {
     const { ring } = this;
-    const { staged, size, base } = ring;
-    const remote = ring.remote!;
+    const { fetched, size, base, remote } = ring;
+    const copy = ring.copy!;
+    const count = Math.min(ring.distance(fetched, ring.tail), most);
+    const first = Math.min(count, size - fetched);
     const batch = new DmaBatch();
-    const first = Math.min(count, size - staged);
-    remote.fetchInto(batch, base + DESCRIPTOR_BYTES * staged, descriptorBytes(ring.u8, staged, first));
-    if (first < count) remote.fetchInto(batch, base, descriptorBytes(ring.u8, 0, count - first));
-    this.#fetchEnd = (staged + count) % size;
-    this.submit(this.fetching, remote, batch, then);
+    const there =
+      remote!.fetchInto(batch, base + DESCRIPTOR_BYTES * fetched, descriptorBytes(copy, fetched, first)) &&
+      remote!.fetchInto(batch, base, descriptorBytes(copy, 0, count - first));
+    // memory has gone, and the news of it is on its way
+    if (!there) return;
+    this.#fetchEnd = (fetched + count) % size;
+    this.submit(this.fetching, remote!, batch, () => {
+      ring.fetched = this.#fetchEnd;
+      this.goOn();
+    });
   }
 
   protected submit(lane: Lane, remote: RemoteMemory, batch: DmaBatch, then: () => void): void {

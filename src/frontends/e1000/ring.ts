@@ -5,9 +5,9 @@
  * The driver may write these registers at any time and with any value. So they are looked at anew for each burst,
  * and the ring is served only if it lies in guest memory, has a length, and head and tail are within it.
  *
- * A ring in memory that is not shared has a copy here, of its own, which nothing but its transfers writes
- * (remote-ring.ts): [next, staged) are descriptors that are here and not served, [head, next) those that are served,
- * of which the driver's memory does not say so yet.
+ * A ring in memory that is not shared has a copy of its own here, which nothing but its transfers writes (remote-ring.ts):
+ * [next, fetched) are descriptors that are here and not served, [head, next) those that are served, of which the driver's
+ * memory does not say so yet.
  */
 import { AddressMap, type Place } from '../../memory/address-map.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
@@ -40,9 +40,12 @@ export class DescriptorRing {
   map: AddressMap = NOWHERE;
   /** the registers changed, or the memory did: look again */
   stale = true;
-  /** what reaches the ring if it lies in memory that is not shared */
+  /** the copy of a ring in memory that is not shared; it stays the same until the ring is set up anew */
+  copy: Uint8Array | undefined;
+  /** of such a ring: what reaches it, if it can be served */
   remote: RemoteMemory | undefined;
-  /** of a ring in such memory: where what is here ends */
+  /** where descriptors end that are here, and where those of them end whose buffers are here as well */
+  fetched = 0;
   staged = 0;
   readonly #words: Uint32Array;
   readonly #first: number;
@@ -51,7 +54,6 @@ export class DescriptorRing {
   #located = false;
   /** it is not to be served until it is set up anew */
   #refused = false;
-  #copy: ArrayBuffer | undefined;
   #next = 0;
 
   /** `first`: place of the base address register. */
@@ -75,11 +77,11 @@ export class DescriptorRing {
 
   /** The next descriptor to be served: the head, which in memory that is not shared comes after it. */
   get next(): number {
-    return this.remote === undefined ? this.head : this.#next;
+    return this.copy === undefined ? this.head : this.#next;
   }
 
   set next(index: number) {
-    if (this.remote === undefined) this.head = index;
+    if (this.copy === undefined) this.head = index;
     else this.#next = index;
   }
 
@@ -110,24 +112,22 @@ export class DescriptorRing {
     return n < 0 ? n + this.size : n;
   }
 
-  /** The memory changed: forgets where the ring is, and what is here of it. */
+  /** The memory changed: forgets where the ring is. */
   forget(): void {
     this.stale = true;
     this.#located = false;
-    this.size = 0;
     this.u32 = NO_U32;
     this.i32 = NO_I32;
     this.u8 = NO_U8;
     this.map = NOWHERE;
     this.remote = undefined;
-    this.unstage();
   }
 
   /** The driver has set the ring up anew, or reset all of the controller. */
   renew(): void {
     this.forget();
     this.#refused = false;
-    this.#copy = undefined;
+    this.copy = undefined;
   }
 
   /** The hypervisor has refused a transfer. */
@@ -137,19 +137,15 @@ export class DescriptorRing {
   }
 
   /** What is here and not served is not here any more. */
-  unstage(): void {
+  unfetch(): void {
+    this.fetched = this.#next;
     this.staged = this.#next;
   }
 
   /** Nor is what was served beyond the head. */
   rewind(): void {
     this.#next = this.head;
-    this.unstage();
-  }
-
-  /** Whether this is the copy of a ring that nobody has set up anew since. */
-  isCopy(u8: Uint8Array): boolean {
-    return u8.buffer === this.#copy;
+    this.unfetch();
   }
 
   #locate(memory: GuestMemory): void {
@@ -162,20 +158,20 @@ export class DescriptorRing {
     if (!memory.locate(this.base, bytes, place)) this.#locateRemote(memory.remote, bytes);
     else if (place.off % 4 === 0) {
       const { u32, i32, u8 } = this.#windows.windows[place.win]!;
-      this.#copy = undefined;
+      this.copy = undefined;
       this.#look(u32, i32, u8, place.off / 4, memory);
     }
   }
 
   #locateRemote(remote: RemoteMemory | undefined, bytes: number): void {
     if (remote?.map.locate(this.base, bytes, this.#place) !== true) return;
-    if (this.#copy === undefined) {
-      this.#copy = new ArrayBuffer(bytes);
+    if (this.copy === undefined) {
+      this.copy = new Uint8Array(bytes);
       this.rewind();
     }
     this.remote = remote;
-    const copy = this.#copy;
-    this.#look(new Uint32Array(copy), new Int32Array(copy), new Uint8Array(copy), 0, remote.map);
+    const { buffer } = this.copy;
+    this.#look(new Uint32Array(buffer), new Int32Array(buffer), this.copy, 0, remote.map);
   }
 
   #look(u32: Uint32Array, i32: Int32Array, u8: Uint8Array, off32: number, map: AddressMap): void {

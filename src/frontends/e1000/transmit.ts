@@ -7,7 +7,6 @@
  *
  * remote-transmit.ts brings what lies in memory that is not shared, and stores what is written back.
  */
-import type { AddressMap } from '../../memory/address-map.js';
 import type { GuestMemory } from '../../memory/guest-memory.js';
 import { Iovec } from '../../memory/iovec.js';
 import type { WindowPool } from '../../memory/window.js';
@@ -72,10 +71,11 @@ export class Transmitter {
     this.#interrupts = interrupts;
     this.ring = new DescriptorRing(words, R.TDBAL, windows);
     this.frames = new TxFrames(windows, backend, values, statistics);
-    this.#remote = new RemoteTransmit(this.ring, values, wake);
+    this.#remote = new RemoteTransmit(this.ring, windows, values, wake);
   }
 
   close(): void {
+    this.#remote.close();
     this.frames.close();
   }
 
@@ -96,7 +96,6 @@ export class Transmitter {
   }
 
   memoryChanged(): void {
-    this.#remote.cancelFetch();
     this.ring.forget();
     this.#lookAgain();
   }
@@ -108,7 +107,7 @@ export class Transmitter {
 
   /** TDT was written. */
   kick(): void {
-    if (this.ring.remote !== undefined) this.#remote.tailMoved();
+    if (this.ring.copy !== undefined) this.#remote.tailMoved();
     this.#lookAgain();
   }
 
@@ -121,7 +120,7 @@ export class Transmitter {
   get hasWork(): boolean {
     const { ring } = this;
     if (!this.#enabled || this.#refused) return false;
-    if (ring.remote !== undefined) return this.#remote.hasWork(this.#waitsAt);
+    if (ring.copy !== undefined) return this.#remote.hasWork(this.#waitsAt);
     return ring.head !== ring.tail && ring.tail !== this.#waitsAt;
   }
 
@@ -134,17 +133,17 @@ export class Transmitter {
       this.#values[C.fault_tx_ring]!++;
       return 0;
     }
-    if (ring.remote === undefined) return this.#serveTo(ring.tail);
+    if (ring.copy === undefined) return this.#serveTo(ring.tail);
     const served = this.#serveTo(this.#remote.end);
     // the flush may have led to us being reset
-    if (ring.remote !== undefined) this.#remote.stage(this.#waitsAt);
+    if (!ring.stale) this.#remote.stage(this.#waitsAt);
     return served;
   }
 
   /** Serves frames as far as descriptor `end`. */
   #serveTo(end: number): number {
     const { ring } = this;
-    const { size, map, next: start } = ring;
+    const { size, next: start } = ring;
     let head = start;
     let served = 0;
     this.#burst = 0;
@@ -154,7 +153,7 @@ export class Transmitter {
       const cmd = ring.u32[ring.off32 + 4 * head + 2]!;
       const kind = D.descriptorKind(cmd);
       if (kind !== D.LEGACY && kind !== D.DATA) this.#other(kind, cmd, head);
-      else if (!this.#frame(map, kind, cmd, head, end)) break;
+      else if (!this.#frame(kind, cmd, head, end)) break;
       this.#burst += this.#taken;
       head += this.#taken;
       if (head >= size) head -= size;
@@ -177,8 +176,8 @@ export class Transmitter {
   }
 
   /** Sends the frame that begins at `head`. False: its end is not there yet, or the backend is full. */
-  #frame(map: AddressMap, kind: number, cmd: number, head: number, tail: number): boolean {
-    if (!this.#gather(map, kind, cmd, head, tail)) {
+  #frame(kind: number, cmd: number, head: number, tail: number): boolean {
+    if (!this.#gather(kind, cmd, head, tail)) {
       this.#waitsAt = tail;
       return false;
     }
@@ -189,7 +188,7 @@ export class Transmitter {
   }
 
   /** Collects the buffers and options of a frame. False if its last descriptor is not there. */
-  #gather(map: AddressMap, kind: number, firstCmd: number, head: number, tail: number): boolean {
+  #gather(kind: number, firstCmd: number, head: number, tail: number): boolean {
     const { size, u32, off32 } = this.ring;
     const iov = this.#iov;
     this.frames.begin(iov);
@@ -207,7 +206,7 @@ export class Transmitter {
       else if (kind === D.DATA && this.#taken === 1) this.#dataOptions(cmd, opts);
       const len = cmd & lenMask;
       // one without an address or a length transfers nothing (§3.3.3)
-      if (len > 0 && (low | high) !== 0 && this.#fault < 0) this.#buffer(map, low + high * 4294967296, len);
+      if (len > 0 && (low | high) !== 0 && this.#fault < 0) this.#buffer(at, low + high * 4294967296, len);
       if (++at === size) at = 0;
       if ((cmd & D.TXD_CMD_EOP) !== 0) {
         this.#lastOptions(kind, cmd, opts);
@@ -221,13 +220,14 @@ export class Transmitter {
     }
   }
 
-  #buffer(map: AddressMap, gpa: number, len: number): void {
+  #buffer(at: number, gpa: number, len: number): void {
     const iov = this.#iov;
     if (iov.total + len > MAX_FRAME_LEN) {
       this.#fault = C.tx_drop_too_long;
       return;
     }
-    const code = map.translate(gpa, len, iov);
+    const { copy, map } = this.ring;
+    const code = copy === undefined ? map.translate(gpa, len, iov) : this.#remote.translate(at, len, iov);
     if (code !== 0) this.#fault = code === EFAULT ? C.fault_tx_address : C.fault_tx_pieces;
   }
 
@@ -289,7 +289,7 @@ export class Transmitter {
       }
       if (++at === size) at = 0;
     }
-    if (ring.remote === undefined) {
+    if (ring.copy === undefined) {
       this.#returned(head, reported, delayed);
       return;
     }

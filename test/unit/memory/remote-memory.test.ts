@@ -117,6 +117,8 @@ test('what is not all guest memory is refused, and adds nothing', () => {
     [0, SIZE],
     [SIZE - 1, 2],
     [2 ** 52, 16],
+    [2 ** 63, 16],
+    [2 ** 64 - 2 ** 11, 16],
   ] as const) {
     assert.equal(remote.fetch(batch, gpa, len), false);
     assert.equal(remote.store(batch, gpa, len), false);
