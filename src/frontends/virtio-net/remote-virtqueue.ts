@@ -258,10 +258,8 @@ export class RemoteVirtqueue {
   #fetch(batch: DmaBatch, then: () => void): void {
     const epoch = this.#epoch;
     this.#submit(batch, (ok) => {
-      if (epoch !== this.#epoch) {
-        this.#kicked = true;
-        this.#end();
-      } else if (ok) then();
+      if (epoch !== this.#epoch) this.#end();
+      else if (ok) then();
       else this.#break(FAULT_DMA);
     });
   }

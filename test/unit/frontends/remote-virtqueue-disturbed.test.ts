@@ -102,6 +102,14 @@ describe('a ring that is broken', () => {
       assert.equal(guest.channel.pending, 0);
     });
 
+  test('because its index goes back over chains that are not used is not touched any more', () => {
+    const guest = rig.start();
+    guest.rx.write16(guest.rx.avail + 2, guest.rx.availIdx - 1);
+    guest.device.kick(RX_QUEUE);
+    guest.settle();
+    assert.deepEqual(rig.broken, ['fault_avail_idx']);
+  });
+
   test('by a head beyond its table is not touched any more; what came before it is sent', () => {
     const guest = rig.start();
     guest.queueFrame(frames[0]!);
@@ -165,6 +173,17 @@ describe('a queue that is stopped', () => {
       guest.settle();
       checkTraffic(guest);
     });
+
+  test('and started again stores nothing of what was received before', () => {
+    const guest = rig.start({ unshared: PARTS });
+    rig.arrive(frames[0]!);
+    // waits until the one before is there
+    rig.arrive(frames[1]!);
+    restart(RX_QUEUE);
+    guest.settle();
+    const writes = guest.channel.log.filter((t) => t.kind === 'write' && t.gpa >= RX_BUFFERS[0]);
+    assert.equal(writes.length, 1);
+  });
 
   test('takes nothing from what arrives late, whether it is started again before or not', () => {
     for (const k of upTo(TX_STEPS - 1)) {

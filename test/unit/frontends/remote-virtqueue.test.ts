@@ -87,6 +87,37 @@ describe('a frame from the guest', () => {
     assert.deepEqual(Buffer.from(rig.peer.receive()[0]!.frame), Buffer.from(frame));
   });
 
+  test('whose chain is malformed is returned, and nothing is fetched for it', () => {
+    rig.start();
+    const { tx } = rig.guest;
+    tx.add([
+      { gpa: rig.guest.txSlot(), len: 100 },
+      { gpa: rig.guest.txSlot(), len: 100, writable: true },
+    ]);
+    tx.publish();
+    rig.guest.device.kick(TX_QUEUE);
+    rig.step();
+    rig.step();
+    assert.equal(rig.guest.channel.pending, 0);
+    assert.equal(rig.guest.device.poll(), 1);
+    rig.guest.settle();
+    assert.equal(rig.count('fault_direction'), 1);
+    assert.equal(rig.guest.reclaimTx(), 1);
+  });
+
+  test('wakes the NIC when it is there, and not before', () => {
+    rig.start();
+    const { loop } = rig.runtime;
+    for (const until = performance.now() + 1000; loop.activeCount > 0 && performance.now() < until; ) loop.step(0);
+    rig.offer(frame);
+    for (let i = 0; i < 3; i++) {
+      assert.equal(loop.activeCount, 0);
+      rig.step();
+    }
+    loop.step(0);
+    assert.equal(rig.peer.receive().length, 1);
+  });
+
   test('is fetched 64 at a time, and no further one once 256 KiB are asked for', () => {
     rig.start({ queueSize: 256, txBufLen: 4096 });
     for (let i = 0; i < 100; i++) rig.guest.queueFrame(frame);
@@ -282,6 +313,26 @@ describe('notifications', () => {
       assert.equal(rig.guest.channel.pending, 0);
     });
 
+    test('are not missed when they come between the look at the index and the answer', () => {
+      rig.start({ features });
+      const { avail, size } = rig.guest.tx;
+      rig.guest.queueFrame(frame);
+      let late = false;
+      // asked for behind the index, in the same batch
+      rig.refuses = (t) => {
+        if (t.gpa === avail + 4 + 2 * size && !late) {
+          late = true;
+          rig.guest.tx.publish();
+          rig.guest.device.kick(TX_QUEUE);
+        }
+        return false;
+      };
+      rig.guest.device.kick(TX_QUEUE);
+      rig.guest.settle();
+      assert.ok(late);
+      assert.equal(rig.peer.receive().length, 1);
+    });
+
     test('are not missed by a driver that adds a chain while they are asked for', () => {
       for (const when of [1, 2, 3, 4, 5]) {
         rig.start({ features });
@@ -314,8 +365,9 @@ describe('chains that are partly shared', () => {
     assert.equal(rig.guest.channel.pending, 0);
     assert.equal(rig.guest.device.poll(), 1);
     assert.equal(rig.peer.receive().length, 1);
+    rig.guest.settle();
     rig.arrive(again);
-    assert.deepEqual(rig.step(), [`write ${rig.guest.tx.used + 4}+8`]);
+    assert.deepEqual(rig.step(), [`write ${rig.guest.rx.used + 4}+8`]);
     assert.equal(rig.guest.receive()[0]!.frame.length, 90);
   });
 
