@@ -67,8 +67,15 @@ export class Device {
   /** To be called before the function works, if the client may have changed its memory. */
   settle(): void {
     if (!this.dma.settle()) return;
-    this.dmaMessages.memoryChanged();
+    // the function first: a transfer that it wants no more is not refused, it is forgotten
     this.#fn.memoryChanged();
+    this.dmaMessages.memoryChanged();
+  }
+
+  /** The client has replied to a DMA request. */
+  dmaReply(message: Uint8Array): void {
+    this.settle();
+    this.dmaMessages.reply(message);
   }
 
   reset(): void {

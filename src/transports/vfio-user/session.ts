@@ -155,7 +155,7 @@ export class Session implements Pollable {
         const reply = twin.read();
         if (reply === 'wait') break;
         if (reply === 'closed') this.close();
-        else this.device.dmaMessages.reply(reply);
+        else this.device.dmaReply(reply);
       }
     } catch (error) {
       // there is no request that the client could be told of
@@ -235,7 +235,7 @@ export class Session implements Pollable {
     if (this.#twin !== undefined) throw protocolError(`${name}: replies to the server come on the second socket`);
     if (this.#reader.fdCount > 0) throw protocolError(`${name}: descriptors came with a reply`);
     const { bytes, length } = this.#reader;
-    this.device.dmaMessages.reply(bytes.subarray(0, length));
+    this.device.dmaReply(bytes.subarray(0, length));
   }
 
   #request(command: number): void {
