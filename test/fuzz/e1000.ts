@@ -6,6 +6,9 @@
  * The controller may write what a receive descriptor covers, and descriptors. So a shadow of the guest's memory is
  * kept, and read-only buffers and memory that nobody names lie beside it as canaries. The pin is always what causes
  * and mask say, frames still pass between two other guests, and no callback may have thrown.
+ *
+ * Likewise with rings and most buffers in memory that is not shared, whose transfers are carried out at any time and in
+ * any order, and at times refused.
  */
 import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
@@ -13,6 +16,7 @@ import { E1000 } from '../../src/frontends/e1000/device.js';
 import * as R from '../../src/frontends/e1000/registers.js';
 import * as D from '../../src/frontends/e1000/tx-descriptor.js';
 import { GuestMemory, type RegionSpec } from '../../src/memory/guest-memory.js';
+import type { Mapping } from '../../src/memory/window.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import type { Fd } from '../../src/sys/fd.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
@@ -21,6 +25,7 @@ import { bufferBits } from '../support/e1000-driver.js';
 import { withoutHeader } from '../support/e1000-rig.js';
 import { buildFrame, pattern } from '../support/frames.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
+import { TestDmaChannel } from '../support/test-dma-channel.js';
 import { etherFrame } from '../support/test-guest.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
 
@@ -48,7 +53,7 @@ const ringRegisters = [R.RDBAL, R.RDBAL + 4, R.RDLEN, R.TDBAL, R.TDBAL + 4, R.TD
 const aliasedRings = [0x110, 0x114, 0x118, 0x420, 0x424, 0x428];
 
 class E1000Target implements FuzzTarget {
-  readonly name = 'e1000';
+  readonly name: string;
   readonly maxBytes = 1500;
   readonly #runtime: TestRuntime = testRuntime();
   readonly #errors: unknown[] = [];
@@ -59,8 +64,13 @@ class E1000Target implements FuzzTarget {
   /** on the switch, on a backend that gives back what is sent, on one without headers */
   readonly #devices: readonly E1000[];
   readonly #bystanders: Bystanders;
+  /** the guest's own view of its memory, and what carries it, if that is not shared */
+  readonly #own: Mapping | undefined;
+  readonly #channel: TestDmaChannel | undefined;
+  #refuses = false;
 
-  constructor() {
+  constructor(shared: boolean) {
+    this.name = shared ? 'e1000' : 'e1000-unshared';
     const runtime = this.#runtime;
     runtime.mevent.onError = (error) => this.#errors.push(error);
     runtime.loop.onError = (error) => this.#errors.push(error);
@@ -73,7 +83,16 @@ class E1000Target implements FuzzTarget {
       assert.ok(this.#memory.locate(spec.gpa, spec.size, place));
       return runtime.windows.windows[place.win]!.u8.subarray(place.off, place.off + spec.size);
     };
-    this.#main = add(this.#mainSpec);
+    if (shared) this.#main = add(this.#mainSpec);
+    else {
+      const own = runtime.windows.mapFile({ fd: this.#fd.number, fileOffset: 0, length: MAIN_SIZE, pageSize: 4096 });
+      const { u8 } = own.window;
+      this.#own = own;
+      this.#main = u8.subarray(own.off, own.off + MAIN_SIZE);
+      this.#channel = new TestDmaChannel({ u8, base: own.off, refuses: () => this.#refuses });
+      this.#channel.arrived = (gpa, bytes) => this.#memory.remote?.arrived(gpa, bytes);
+      this.#addRemote(this.#channel);
+    }
     const canary = (gpa: number, mmapOffset: number) =>
       add({ gpa, size: CANARY_SIZE, userAddr: gpa, mmapOffset, fd: this.#fd.number, pageSize: 4096 });
     this.#canaries = [canary(READ_ONLY_GPA, MAIN_SIZE), canary(UNNAMED_GPA, MAIN_SIZE + CANARY_SIZE)];
@@ -95,26 +114,50 @@ class E1000Target implements FuzzTarget {
     return { gpa: 0, size: MAIN_SIZE, userAddr: 0, mmapOffset: 0, fd: this.#fd.number, pageSize: 4096 };
   }
 
+  #addRemote(channel: TestDmaChannel): void {
+    this.#memory.addRemoteRegionLater(this.#mainSpec, channel);
+    this.#memory.settle();
+  }
+
+  /** Some of what waits is carried out. */
+  #deliver(d: Decisions): void {
+    const channel = this.#channel;
+    if (channel === undefined) return;
+    this.#refuses = d.oneIn(32);
+    for (let n = d.below(6); n > 0 && channel.pending > 0; n--) channel.deliver(d.below(channel.pending));
+    this.#refuses = false;
+    channel.log.length = 0;
+  }
+
   run(input: Decisions): void {
     const device = this.#devices[Math.max(0, input.below(8) - 5)]!;
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
-      step: () => this.#runtime.loop.step(0),
+      step: () => {
+        this.#runtime.loop.step(0);
+        this.#deliver(input);
+      },
+      detached: () => this.#channel?.close(),
       receive: (frame) => void this.#bystanders.guests[0].send(frame),
       withoutMemory: (what) => {
         this.#memory.removeRegion(0, MAIN_SIZE, 0);
         device.memoryChanged();
         what();
-        this.#memory.addRegion(this.#mainSpec);
-        const place = { win: 0, off: 0 };
-        assert.ok(this.#memory.locate(0, MAIN_SIZE, place));
-        assert.equal(place.off, this.#main.byteOffset, 'the region comes back where it was');
+        if (this.#channel !== undefined) this.#addRemote(this.#channel);
+        else {
+          this.#memory.addRegion(this.#mainSpec);
+          const place = { win: 0, off: 0 };
+          assert.ok(this.#memory.locate(0, MAIN_SIZE, place));
+          assert.equal(place.off, this.#main.byteOffset, 'the region comes back where it was');
+        }
         device.memoryChanged();
       },
     };
     driver.run();
+    this.#channel?.deliverAll();
     driver.check();
     device.detach();
+    this.#channel?.close();
     assert.equal(driver.pin, false);
     const [readOnly, unnamed] = this.#canaries as [Uint8Array, Uint8Array];
     const whole = (canary: Uint8Array) => canary.every((byte) => byte === FILL);
@@ -130,6 +173,7 @@ class E1000Target implements FuzzTarget {
     for (const device of this.#devices) device.close();
     this.#bystanders.close();
     this.#memory.close();
+    this.#own?.close();
     this.#fd.close();
     this.#runtime.close();
   }
@@ -137,7 +181,13 @@ class E1000Target implements FuzzTarget {
 
 /** Reads an input as a driver's actions. */
 class HostileDriver {
-  around!: { step(): void; receive(frame: Uint8Array): void; withoutMemory(what: () => void): void };
+  around!: {
+    step(): void;
+    /** the hypervisor has gone */
+    detached(): void;
+    receive(frame: Uint8Array): void;
+    withoutMemory(what: () => void): void;
+  };
   pin = false;
   readonly #in: Decisions;
   readonly #device: E1000;
@@ -232,6 +282,7 @@ class HostileDriver {
 
   #reattach(): void {
     this.#device.detach();
+    this.around.detached();
     assert.equal(this.pin, false);
     this.#throttled = false;
     this.#attach();
@@ -441,7 +492,11 @@ class HostileDriver {
 }
 
 export function makeTarget(): FuzzTarget {
-  return new E1000Target();
+  return new E1000Target(true);
+}
+
+export function makeUnsharedTarget(): FuzzTarget {
+  return new E1000Target(false);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) fuzzMain(makeTarget);

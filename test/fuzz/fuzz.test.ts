@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { makeTarget as e1000 } from './e1000.js';
+import { makeTarget as e1000Unshared } from './e1000-unshared.js';
 import { type FuzzTarget, failureText, fuzz } from './harness.js';
 import { makeTarget as portSocket } from './port-socket.js';
 import { makeTarget as vfioUserMessages } from './vfio-user-messages.js';
@@ -15,6 +16,7 @@ const targets: readonly [string, () => FuzzTarget, number][] = [
   ['vhost-user-messages', vhostUserMessages, 1500],
   ['virtqueue', virtqueue, 700],
   ['e1000', e1000, 500],
+  ['e1000-unshared', e1000Unshared, 500],
 ];
 
 for (const [name, makeTarget, iterations] of targets)
