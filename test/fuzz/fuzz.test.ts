@@ -9,12 +9,14 @@ import { makeTarget as vfioUserMessages } from './vfio-user-messages.js';
 import { makeTarget as vhostUserMessages } from './vhost-user-messages.js';
 import { makeTarget as virtqueue } from './virtqueue.js';
 import { race } from './virtqueue-race.js';
+import { makeTarget as virtqueueUnshared } from './virtqueue-unshared.js';
 
 const targets: readonly [string, () => FuzzTarget, number][] = [
   ['port-socket', portSocket, 700],
   ['vfio-user-messages', vfioUserMessages, 1000],
   ['vhost-user-messages', vhostUserMessages, 1500],
   ['virtqueue', virtqueue, 700],
+  ['virtqueue-unshared', virtqueueUnshared, 700],
   ['e1000', e1000, 500],
   ['e1000-unshared', e1000Unshared, 500],
 ];

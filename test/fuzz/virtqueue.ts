@@ -6,6 +6,9 @@
  * shadow of the guest's memory is kept: every byte that differs afterwards must have been offered.
  * Read-only buffers and memory that nobody names lie beside it as canaries. Frames must still pass
  * between two other guests, and no callback may have thrown.
+ *
+ * Likewise with rings and buffers in memory that is not shared, whose transfers are carried out at any time and in any order,
+ * and at times refused.
  */
 import assert from 'node:assert/strict';
 import { pathToFileURL } from 'node:url';
@@ -16,12 +19,14 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from '../../src/frontends/virtio-net/virtqueue.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
+import type { Mapping } from '../../src/memory/window.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import * as F from '../../src/wire/virtio-features.js';
 import { Bystanders } from '../support/bystanders.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
+import { TestDmaChannel } from '../support/test-dma-channel.js';
 import { etherFrame } from '../support/test-guest.js';
 import { ringBytes } from '../support/virtqueue-driver.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
@@ -50,7 +55,7 @@ const optionalFeatures = [
 ];
 
 class VirtqueueTarget implements FuzzTarget {
-  readonly name = 'virtqueue';
+  readonly name: string;
   readonly maxBytes = 1500;
   readonly #runtime: TestRuntime = testRuntime();
   readonly #errors: unknown[] = [];
@@ -60,8 +65,13 @@ class VirtqueueTarget implements FuzzTarget {
   readonly #bystanders: Bystanders;
   readonly #main: Uint8Array;
   readonly #canaries: readonly Uint8Array[];
+  /** the guest's own view of its memory, and what carries it, if that is not shared */
+  readonly #own: Mapping | undefined;
+  readonly #channel: TestDmaChannel | undefined;
+  #refuses = false;
 
-  constructor() {
+  constructor(shared: boolean) {
+    this.name = shared ? 'virtqueue' : 'virtqueue-unshared';
     const runtime = this.#runtime;
     runtime.mevent.onError = (error) => this.#errors.push(error);
     runtime.loop.onError = (error) => this.#errors.push(error);
@@ -74,7 +84,16 @@ class VirtqueueTarget implements FuzzTarget {
       assert.ok(this.#memory.locate(gpa, size, place));
       return runtime.windows.windows[place.win]!.u8.subarray(place.off, place.off + size);
     };
-    this.#main = add(0, MAIN_SIZE, 0);
+    if (shared) this.#main = add(0, MAIN_SIZE, 0);
+    else {
+      const own = runtime.windows.mapFile({ fd: fd.number, fileOffset: 0, length: MAIN_SIZE, pageSize: 4096 });
+      const { u8 } = own.window;
+      this.#own = own;
+      this.#main = u8.subarray(own.off, own.off + MAIN_SIZE);
+      this.#channel = new TestDmaChannel({ u8, base: own.off, refuses: () => this.#refuses });
+      this.#channel.arrived = (gpa, bytes) => this.#memory.remote?.arrived(gpa, bytes);
+      this.#memory.addRemoteRegionLater({ gpa: 0, size: MAIN_SIZE, userAddr: USER }, this.#channel);
+    }
     this.#canaries = [
       add(READ_ONLY_GPA, CANARY_SIZE, MAIN_SIZE),
       add(UNNAMED_GPA, CANARY_SIZE, MAIN_SIZE + CANARY_SIZE),
@@ -101,15 +120,29 @@ class VirtqueueTarget implements FuzzTarget {
     this.#bystanders.checkTraffic();
   }
 
+  /** Some of what waits is carried out. */
+  #deliver(d: Decisions): void {
+    const channel = this.#channel;
+    if (channel === undefined) return;
+    this.#refuses = d.oneIn(32);
+    for (let n = d.below(8); n > 0 && channel.pending > 0; n--) channel.deliver(d.below(channel.pending));
+    this.#refuses = false;
+    channel.log.length = 0;
+  }
+
   run(input: Decisions): void {
     const device = this.#devices[Math.max(0, input.below(8) - 5)]!;
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
-      step: () => this.#runtime.loop.step(0),
+      step: () => {
+        this.#runtime.loop.step(0);
+        this.#deliver(input);
+      },
       receive: (frame) => void this.#bystanders.guests[0].send(frame),
     };
     driver.run();
     device.reset();
+    this.#channel?.deliverAll();
     driver.check();
     for (const canary of this.#canaries)
       assert.ok(
@@ -124,6 +157,7 @@ class VirtqueueTarget implements FuzzTarget {
   close(): void {
     for (const device of this.#devices) device.close();
     this.#memory.close();
+    this.#own?.close();
     this.#bystanders.close();
     this.#runtime.close();
   }
@@ -394,7 +428,11 @@ class HostileDriver {
 }
 
 export function makeTarget(): FuzzTarget {
-  return new VirtqueueTarget();
+  return new VirtqueueTarget(true);
+}
+
+export function makeUnsharedTarget(): FuzzTarget {
+  return new VirtqueueTarget(false);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) fuzzMain(makeTarget);
