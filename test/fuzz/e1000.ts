@@ -16,7 +16,6 @@ import { E1000 } from '../../src/frontends/e1000/device.js';
 import * as R from '../../src/frontends/e1000/registers.js';
 import * as D from '../../src/frontends/e1000/tx-descriptor.js';
 import { GuestMemory, type RegionSpec } from '../../src/memory/guest-memory.js';
-import type { Mapping } from '../../src/memory/window.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import type { Fd } from '../../src/sys/fd.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
@@ -25,9 +24,9 @@ import { bufferBits } from '../support/e1000-driver.js';
 import { withoutHeader } from '../support/e1000-rig.js';
 import { buildFrame, pattern } from '../support/frames.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { TestDmaChannel } from '../support/test-dma-channel.js';
 import { etherFrame } from '../support/test-guest.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
+import { UnsharedRegion } from './unshared.js';
 
 const RX_RING = 0x1000;
 const TX_RING = 0x2000;
@@ -64,10 +63,7 @@ class E1000Target implements FuzzTarget {
   /** on the switch, on a backend that gives back what is sent, on one without headers */
   readonly #devices: readonly E1000[];
   readonly #bystanders: Bystanders;
-  /** the guest's own view of its memory, and what carries it, if that is not shared */
-  readonly #own: Mapping | undefined;
-  readonly #channel: TestDmaChannel | undefined;
-  #refuses = false;
+  readonly #unshared: UnsharedRegion | undefined;
 
   constructor(shared: boolean) {
     this.name = shared ? 'e1000' : 'e1000-unshared';
@@ -85,13 +81,8 @@ class E1000Target implements FuzzTarget {
     };
     if (shared) this.#main = add(this.#mainSpec);
     else {
-      const own = runtime.windows.mapFile({ fd: this.#fd.number, fileOffset: 0, length: MAIN_SIZE, pageSize: 4096 });
-      const { u8 } = own.window;
-      this.#own = own;
-      this.#main = u8.subarray(own.off, own.off + MAIN_SIZE);
-      this.#channel = new TestDmaChannel({ u8, base: own.off, refuses: () => this.#refuses });
-      this.#channel.arrived = (gpa, bytes) => this.#memory.remote?.arrived(gpa, bytes);
-      this.#addRemote(this.#channel);
+      this.#unshared = new UnsharedRegion(runtime.windows, this.#memory, this.#fd.number, this.#mainSpec);
+      this.#main = this.#unshared.bytes;
     }
     const canary = (gpa: number, mmapOffset: number) =>
       add({ gpa, size: CANARY_SIZE, userAddr: gpa, mmapOffset, fd: this.#fd.number, pageSize: 4096 });
@@ -114,36 +105,21 @@ class E1000Target implements FuzzTarget {
     return { gpa: 0, size: MAIN_SIZE, userAddr: 0, mmapOffset: 0, fd: this.#fd.number, pageSize: 4096 };
   }
 
-  #addRemote(channel: TestDmaChannel): void {
-    this.#memory.addRemoteRegionLater(this.#mainSpec, channel);
-    this.#memory.settle();
-  }
-
-  /** Some of what waits is carried out. */
-  #deliver(d: Decisions): void {
-    const channel = this.#channel;
-    if (channel === undefined) return;
-    this.#refuses = d.oneIn(32);
-    for (let n = d.below(6); n > 0 && channel.pending > 0; n--) channel.deliver(d.below(channel.pending));
-    this.#refuses = false;
-    channel.log.length = 0;
-  }
-
   run(input: Decisions): void {
     const device = this.#devices[Math.max(0, input.below(8) - 5)]!;
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
       step: () => {
         this.#runtime.loop.step(0);
-        this.#deliver(input);
+        this.#unshared?.deliver(input);
       },
-      detached: () => this.#channel?.close(),
+      detached: () => this.#unshared?.disconnect(),
       receive: (frame) => void this.#bystanders.guests[0].send(frame),
       withoutMemory: (what) => {
         this.#memory.removeRegion(0, MAIN_SIZE, 0);
         device.memoryChanged();
         what();
-        if (this.#channel !== undefined) this.#addRemote(this.#channel);
+        if (this.#unshared !== undefined) this.#unshared.map();
         else {
           this.#memory.addRegion(this.#mainSpec);
           const place = { win: 0, off: 0 };
@@ -154,10 +130,10 @@ class E1000Target implements FuzzTarget {
       },
     };
     driver.run();
-    this.#channel?.deliverAll();
+    this.#unshared?.deliverAll();
     driver.check();
     device.detach();
-    this.#channel?.close();
+    this.#unshared?.disconnect();
     assert.equal(driver.pin, false);
     const [readOnly, unnamed] = this.#canaries as [Uint8Array, Uint8Array];
     const whole = (canary: Uint8Array) => canary.every((byte) => byte === FILL);
@@ -173,7 +149,7 @@ class E1000Target implements FuzzTarget {
     for (const device of this.#devices) device.close();
     this.#bystanders.close();
     this.#memory.close();
-    this.#own?.close();
+    this.#unshared?.close();
     this.#fd.close();
     this.#runtime.close();
   }

@@ -19,17 +19,16 @@ import {
   VIRTQ_DESC_F_WRITE,
 } from '../../src/frontends/virtio-net/virtqueue.js';
 import { GuestMemory } from '../../src/memory/guest-memory.js';
-import type { Mapping } from '../../src/memory/window.js';
 import type { NetBackend } from '../../src/net-backends/net-backend.js';
 import { openBackend } from '../../src/net-backends/registry.js';
 import { ftruncate, memfdCreate } from '../../src/sys/memfd.js';
 import * as F from '../../src/wire/virtio-features.js';
 import { Bystanders } from '../support/bystanders.js';
 import { type TestRuntime, testRuntime } from '../support/runtime.js';
-import { TestDmaChannel } from '../support/test-dma-channel.js';
 import { etherFrame } from '../support/test-guest.js';
 import { ringBytes } from '../support/virtqueue-driver.js';
 import { type Decisions, type FuzzTarget, fuzzMain } from './harness.js';
+import { UnsharedRegion } from './unshared.js';
 
 const USER = 0x7f0000000000;
 /** rings, tables, buffers */
@@ -65,10 +64,7 @@ class VirtqueueTarget implements FuzzTarget {
   readonly #bystanders: Bystanders;
   readonly #main: Uint8Array;
   readonly #canaries: readonly Uint8Array[];
-  /** the guest's own view of its memory, and what carries it, if that is not shared */
-  readonly #own: Mapping | undefined;
-  readonly #channel: TestDmaChannel | undefined;
-  #refuses = false;
+  readonly #unshared: UnsharedRegion | undefined;
 
   constructor(shared: boolean) {
     this.name = shared ? 'virtqueue' : 'virtqueue-unshared';
@@ -86,13 +82,12 @@ class VirtqueueTarget implements FuzzTarget {
     };
     if (shared) this.#main = add(0, MAIN_SIZE, 0);
     else {
-      const own = runtime.windows.mapFile({ fd: fd.number, fileOffset: 0, length: MAIN_SIZE, pageSize: 4096 });
-      const { u8 } = own.window;
-      this.#own = own;
-      this.#main = u8.subarray(own.off, own.off + MAIN_SIZE);
-      this.#channel = new TestDmaChannel({ u8, base: own.off, refuses: () => this.#refuses });
-      this.#channel.arrived = (gpa, bytes) => this.#memory.remote?.arrived(gpa, bytes);
-      this.#memory.addRemoteRegionLater({ gpa: 0, size: MAIN_SIZE, userAddr: USER }, this.#channel);
+      this.#unshared = new UnsharedRegion(runtime.windows, this.#memory, fd.number, {
+        gpa: 0,
+        size: MAIN_SIZE,
+        userAddr: USER,
+      });
+      this.#main = this.#unshared.bytes;
     }
     this.#canaries = [
       add(READ_ONLY_GPA, CANARY_SIZE, MAIN_SIZE),
@@ -120,29 +115,19 @@ class VirtqueueTarget implements FuzzTarget {
     this.#bystanders.checkTraffic();
   }
 
-  /** Some of what waits is carried out. */
-  #deliver(d: Decisions): void {
-    const channel = this.#channel;
-    if (channel === undefined) return;
-    this.#refuses = d.oneIn(32);
-    for (let n = d.below(8); n > 0 && channel.pending > 0; n--) channel.deliver(d.below(channel.pending));
-    this.#refuses = false;
-    channel.log.length = 0;
-  }
-
   run(input: Decisions): void {
     const device = this.#devices[Math.max(0, input.below(8) - 5)]!;
     const driver = new HostileDriver(input, device, this.#memory, this.#main);
     driver.around = {
       step: () => {
         this.#runtime.loop.step(0);
-        this.#deliver(input);
+        this.#unshared?.deliver(input);
       },
       receive: (frame) => void this.#bystanders.guests[0].send(frame),
     };
     driver.run();
     device.reset();
-    this.#channel?.deliverAll();
+    this.#unshared?.deliverAll();
     driver.check();
     for (const canary of this.#canaries)
       assert.ok(
@@ -157,7 +142,7 @@ class VirtqueueTarget implements FuzzTarget {
   close(): void {
     for (const device of this.#devices) device.close();
     this.#memory.close();
-    this.#own?.close();
+    this.#unshared?.close();
     this.#bystanders.close();
     this.#runtime.close();
   }
