@@ -5,7 +5,6 @@
  * TCP and short frames both ways; what a program in the guest gets of registers and interrupts alone. The guests take turns:
  * only one of them works at a time.
  */
-import { chooseComponents, setUp } from '../scripts/setup/install.js';
 import { Lab } from '../test/support/guest/lab.js';
 import { startQemu } from '../test/support/guest/qemu.js';
 import { enterOwnNetwork, tapsUnavailable } from '../test/support/tap.js';
@@ -23,6 +22,7 @@ import {
   staticForGuests,
   trafficCases,
 } from './support/guest-nic.js';
+import { QEMU11_GUEST, setUpGuests } from './support/set-up.js';
 
 const cases: readonly Case[] = [
   ...trafficCases,
@@ -50,11 +50,7 @@ async function interrupts(side: Side, host: Host, ms: number): Promise<number> {
 async function* run(options: BenchOptions): AsyncGenerator<BenchResult> {
   if (tapsUnavailable) throw new BenchSkipped(tapsUnavailable);
   const programs = { 'net-load': netLoad(), 'e1000-load': compileReference('e1000-load.c', staticForGuests) };
-  try {
-    await setUp(chooseComponents(['qemu11', 'guest', 'kernel']));
-  } catch (error) {
-    throw new BenchSkipped(`the guests cannot be set up: ${(error as Error).message}`);
-  }
+  await setUpGuests(QEMU11_GUEST);
   enterOwnNetwork();
   options.progress('booting two guests');
   await using lab = await Lab.start([{ name: 'ours', emulation: 'e1000', backend: 'tap0' }]);

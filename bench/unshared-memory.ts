@@ -2,11 +2,11 @@
  * unshared-memory: virtio-net and e1000 over vfio-user in a guest whose memory QEMU does not share, so that every descriptor and
  * frame comes and goes by messages, beside the same NICs in a guest that shares it. Each NIC is on a tap of the host.
  */
-import { chooseComponents, setUp } from '../scripts/setup/install.js';
 import { Lab } from '../test/support/guest/lab.js';
 import { enterOwnNetwork, tapsUnavailable } from '../test/support/tap.js';
 import { type Bench, type BenchOptions, type BenchResult, BenchSkipped } from './support/bench.js';
 import { measureInTurn, netLoad, sideOf, startSinks, trafficCases } from './support/guest-nic.js';
+import { QEMU11_GUEST, setUpGuests } from './support/set-up.js';
 
 /** The order in which a guest's drivers find them. */
 const nics = ['virtio-net', 'e1000'] as const;
@@ -14,11 +14,7 @@ const nics = ['virtio-net', 'e1000'] as const;
 async function* run(options: BenchOptions): AsyncGenerator<BenchResult> {
   if (tapsUnavailable) throw new BenchSkipped(tapsUnavailable);
   const programs = { 'net-load': netLoad() };
-  try {
-    await setUp(chooseComponents(['qemu11', 'guest', 'kernel']));
-  } catch (error) {
-    throw new BenchSkipped(`the guests cannot be set up: ${(error as Error).message}`);
-  }
+  await setUpGuests(QEMU11_GUEST);
   enterOwnNetwork();
   options.progress('booting two guests');
   const names = ['unshared', 'shared'] as const;

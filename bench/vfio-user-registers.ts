@@ -9,11 +9,11 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { chooseComponents, setUp } from '../scripts/setup/install.js';
 import { startQemu, vfioUserDevice } from '../test/support/guest/qemu.js';
-import { type Bench, type BenchOptions, type BenchResult, BenchSkipped, inTurn, resultOf } from './support/bench.js';
+import { type Bench, type BenchOptions, type BenchResult, inTurn, resultOf } from './support/bench.js';
 import { compileReference } from './support/cc.js';
 import { staticForGuests } from './support/guest-nic.js';
+import { QEMU11_GUEST, setUpGuests } from './support/set-up.js';
 import { measuringCpus, Worker, type WorkerCommand } from './support/worker.js';
 
 /** Makes accesses for `ms` milliseconds; returns how many thousand a second it made. */
@@ -33,11 +33,7 @@ async function* run(options: BenchOptions): AsyncGenerator<BenchResult> {
   const server = compileReference('vfio-user-server.c');
   const client = compileReference('vfio-user-client.c');
   const load = compileReference('e1000-load.c', staticForGuests);
-  try {
-    await setUp(chooseComponents(['qemu11', 'guest', 'kernel']));
-  } catch (error) {
-    throw new BenchSkipped(`the guest cannot be set up: ${(error as Error).message}`);
-  }
+  await setUpGuests(QEMU11_GUEST);
   const dir = mkdtempSync(join(tmpdir(), 'netbe-bench-'));
   const workers: Worker[] = [];
   const start = (command: WorkerCommand): Worker => {

@@ -1,20 +1,15 @@
 /** Two user-mode-linux guests on one VALE switch: 10.0.0.1 and 10.0.0.2. */
-import { chooseComponents, setUp } from '../../scripts/setup/install.js';
 import type { Guest } from '../../test/support/guest/guest.js';
 import { Lab } from '../../test/support/guest/lab.js';
 import { configure, type InterfaceOptions, waitForPing } from '../../test/support/guest/net.js';
-import { BenchSkipped } from './bench.js';
+import { setUpGuests } from './set-up.js';
 
 export const ADDRESS_OF_B = '10.0.0.2';
 /** of each guest's own loopback interface */
 export const LOOPBACK = '127.0.0.1';
 
 export async function withGuestPair<T>(use: (a: Guest, b: Guest) => AsyncGenerator<T>): Promise<AsyncGenerator<T>> {
-  try {
-    await setUp(chooseComponents(['uml', 'guest']));
-  } catch (error) {
-    throw new BenchSkipped(`the guests cannot be set up: ${(error as Error).message}`);
-  }
+  await setUpGuests(['uml', 'guest']);
   return pair(use);
 }
 

@@ -1,4 +1,5 @@
 /** Counters of one e1000 NIC, for people; the controller's own statistics are registers (statistics.ts). */
+import { counterIndices } from '../../engine/counters.js';
 
 export const counterNames = [
   'tx_frames',
@@ -42,7 +43,5 @@ export const counterNames = [
   'fault_rx_address',
 ] as const;
 
-type CounterName = (typeof counterNames)[number];
-
 /** Index of each counter in the NIC's CounterSet. */
-export const C = Object.fromEntries(counterNames.map((name, i) => [name, i])) as Record<CounterName, number>;
+export const C = counterIndices(counterNames);

@@ -1,4 +1,5 @@
 /** Counters of one virtio NIC. tx is what the guest sends, rx what it receives. */
+import { counterIndices } from '../../engine/counters.js';
 import { virtqueueFaults } from './virtqueue.js';
 
 export const counterNames = [
@@ -21,10 +22,8 @@ export const counterNames = [
   ...virtqueueFaults,
 ] as const;
 
-type CounterName = (typeof counterNames)[number];
-
 /** Index of each counter in the NIC's CounterSet. */
-export const C = Object.fromEntries(counterNames.map((name, i) => [name, i])) as Record<CounterName, number>;
+export const C = counterIndices(counterNames);
 
 /** Index of the counter of FAULT_AVAIL_IDX; the others follow in order. */
 export const FIRST_FAULT = C.fault_avail_idx;

@@ -1,4 +1,5 @@
 /** What is counted of a vfio-user connection, under the NIC's name and "/vfio-user": see docs/vfio-user.md. */
+import { counterIndices } from '../../engine/counters.js';
 export const counterNames = [
   'register_reads',
   'register_writes',
@@ -13,7 +14,5 @@ export const counterNames = [
   'dma_refused',
 ] as const;
 
-type Name = (typeof counterNames)[number];
-
 /** Index of each counter in the values of the set. */
-export const C = Object.fromEntries(counterNames.map((name, i) => [name, i])) as Record<Name, number>;
+export const C = counterIndices(counterNames);

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { afterEach, before, beforeEach, describe, test } from 'node:test';
+import { afterEach, beforeEach, test } from 'node:test';
 import { TX_QUEUE } from '../../../src/frontends/virtio-net/device.js';
 import {
   VIRTIO_F_EVENT_IDX,
@@ -7,6 +7,7 @@ import {
   VIRTIO_NET_F_CSUM,
   VIRTIO_NET_F_MRG_RXBUF,
 } from '../../../src/wire/virtio-features.js';
+import { inBothMemories } from '../../support/both-memories.js';
 import { type TestRuntime, testRuntime } from '../../support/runtime.js';
 import { etherFrame, TestGuest, type TestGuestOptions } from '../../support/test-guest.js';
 
@@ -33,16 +34,10 @@ function guest(options: Partial<TestGuestOptions> & { name: string }): TestGuest
 
 /** What holds wherever the guests' memory is. */
 function rules(title: string, tests: () => void): void {
-  for (const [memory, is] of [
-    ['shared memory', undefined],
-    ['memory that is not shared', 'all'],
-  ] as const)
-    describe(`${title} (${memory})`, () => {
-      before(() => {
-        unshared = is;
-      });
-      tests();
-    });
+  const choose = (is: typeof unshared): void => {
+    unshared = is;
+  };
+  inBothMemories(title, choose, tests);
 }
 
 function count(subject: string, name: string): number {

@@ -12,6 +12,7 @@ import {
 import { Burst } from '../../../src/memory/burst.js';
 import { Iovec } from '../../../src/memory/iovec.js';
 import { WindowPool } from '../../../src/memory/window.js';
+import { inBothMemories } from '../../support/both-memories.js';
 import { TestMemory, type TestMemoryOptions } from '../../support/test-memory.js';
 import { VirtqueueDriver } from '../../support/virtqueue-driver.js';
 
@@ -48,16 +49,10 @@ afterEach(() => {
 
 /** What holds wherever the ring is. */
 function rules(title: string, tests: () => void): void {
-  for (const [memory, is] of [
-    ['shared memory', undefined],
-    ['memory that is not shared', 'all'],
-  ] as const)
-    describe(`${title} (${memory})`, () => {
-      before(() => {
-        unshared = is;
-      });
-      tests();
-    });
+  const choose = (is: typeof unshared): void => {
+    unshared = is;
+  };
+  inBothMemories(title, choose, tests);
 }
 
 function newDriver(size: number, gpa: number, eventIdx = false): VirtqueueDriver {
